@@ -1,0 +1,56 @@
+// Plain element loops: copy with cast, addition, filling.
+//
+// cast:  y[i] = To(x[i]) (y += when accumulate).   add: y[i] = a[i] + b[i] (y may alias a or b).   fill: y[i] = value.
+// copy_columns: y[r, 0..columns) = x[r, 0..columns) with row strides. Sums of bf16 are formed in f32 and rounded once.
+// cast exists for every pair of f32, bf16, f64; add, fill and copy_columns for each of them; fill also for i32.
+#pragma once
+
+#include "kernels/types.h"
+
+namespace sy::kernels {
+
+template <class From, class To>
+struct Cast {
+  const From* x = nullptr;
+  To* y = nullptr;
+  int64_t count = 0;
+  bool accumulate = false;
+};
+template <class T>
+struct Add {
+  const T* a = nullptr;
+  const T* b = nullptr;
+  T* y = nullptr;
+  int64_t count = 0;
+};
+template <class T>
+struct Fill {
+  T* y = nullptr;
+  int64_t count = 0;
+  double value = 0;
+};
+template <class T>
+struct CopyColumns {
+  const T* x = nullptr;
+  T* y = nullptr;
+  int64_t rows = 0, columns = 0, ldx = 0, ldy = 0;
+};
+
+template <class From, class To>
+void cast(Cpu, const Cast<From, To>& args);
+template <class From, class To>
+void cast(Cuda, const Cast<From, To>& args);
+template <class T>
+void add(Cpu, const Add<T>& args);
+template <class T>
+void add(Cuda, const Add<T>& args);
+template <class T>
+void fill(Cpu, const Fill<T>& args);
+template <class T>
+void fill(Cuda, const Fill<T>& args);
+template <class T>
+void copy_columns(Cpu, const CopyColumns<T>& args);
+template <class T>
+void copy_columns(Cuda, const CopyColumns<T>& args);
+
+}  // namespace sy::kernels

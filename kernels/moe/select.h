@@ -1,0 +1,60 @@
+// Selection of experts from scores. Every selector writes an assignment list (token, expert), expert = -1 for a hole.
+//
+// score [tokens, experts] in A, plus an optional bias [experts] in A that acts on the selection only.
+// Ties go to the lower expert id (for expert choice: to the lower token id). NaN scores rank below every number.
+//
+// topk_select: entries t*k .. t*k+k-1 of the list are token t's experts in descending score.
+//   With groups > 1 the experts form `groups` equal blocks of adjacent ids; a block's score is the sum of its
+//   group_top best biased scores (DeepSeek-V3: 2); only the best `groups_kept` blocks take part (others are -inf).
+// top_p_select: per token the shortest prefix, in descending probability, whose sum is > p (strictly; at least one, all
+//   if never reached), cut at max_per_token. Entries t*max_per_token ..., holes behind. No bias.
+// expert_choice_select: each expert takes its `capacity` best tokens of each group of group_tokens tokens. Entries
+//   (g*experts + e)*capacity + r in descending score; holes if the group has fewer tokens than capacity.
+// Deterministic.
+#pragma once
+
+#include "kernels/types.h"
+
+namespace sy::kernels {
+
+template <class A>
+struct TopkSelect {
+  const A* score = nullptr;
+  const A* bias = nullptr;  // nullable
+  int32_t* token = nullptr;   // [tokens*k]
+  int32_t* expert = nullptr;  // [tokens*k]
+  int64_t tokens = 0, experts = 0, k = 0;
+  int64_t groups = 1, groups_kept = 1, group_top = 2;
+};
+
+template <class A>
+struct TopPSelect {
+  const A* probability = nullptr;
+  int32_t* token = nullptr;   // [tokens*max_per_token]
+  int32_t* expert = nullptr;  // [tokens*max_per_token]
+  int64_t tokens = 0, experts = 0, max_per_token = 0;
+  double p = 0;
+};
+
+template <class A>
+struct ExpertChoiceSelect {
+  const A* score = nullptr;
+  int32_t* token = nullptr;   // [tokens/group_tokens * experts * capacity]
+  int32_t* expert = nullptr;
+  int64_t tokens = 0, experts = 0, capacity = 0, group_tokens = 0;
+};
+
+template <class A>
+void topk_select(Cpu, const TopkSelect<A>& args);
+template <class A>
+void topk_select(Cuda, const TopkSelect<A>& args);
+template <class A>
+void top_p_select(Cpu, const TopPSelect<A>& args);
+template <class A>
+void top_p_select(Cuda, const TopPSelect<A>& args);
+template <class A>
+void expert_choice_select(Cpu, const ExpertChoiceSelect<A>& args);
+template <class A>
+void expert_choice_select(Cuda, const ExpertChoiceSelect<A>& args);
+
+}  // namespace sy::kernels
