@@ -73,8 +73,8 @@ inline Vec<typename Pack<T>::Unit> load_line_units(const T* p) {
   }
 }
 
-// k contiguous: panel[u*width + l] for l < width. A store may spill past a row of the panel into the next one, which is
-// written later; the buffer needs one vector of slack at its end.
+// k contiguous: panel[u*width + l] for l < width. A store may spill past a row of the panel into the start of the next
+// one, which is written later (hence the descending l); the buffer needs one vector of slack at its end.
 template <class T>
 inline void pack_transposed(const T* source, int64_t stride, int64_t lines, int64_t count, int width,
                             typename Pack<T>::Unit* panel) {
@@ -83,7 +83,7 @@ inline void pack_transposed(const T* source, int64_t stride, int64_t lines, int6
   const int64_t full = count / (kL * kPer) * kL;  // units in whole blocks
   const int64_t units = (count + kPer - 1) / kPer;
   for (int64_t u = 0; u < full; u += kL) {
-    for (int l = 0; l < width; l += kL) {
+    for (int l = (width - 1) / kL * kL; l >= 0; l -= kL) {
       Vec<Unit> block[kL];
 #pragma GCC unroll 16
       for (int i = 0; i < kL; ++i)
