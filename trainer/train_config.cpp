@@ -11,9 +11,10 @@ void describe(TrainConfig& c, Fields& f) {
   f.field("global_batch_size", c.global_batch_size, "sequences per optimizer step, over all ranks",
           {.min = 1, .required = true});
   f.field("seq_length", c.seq_length, "tokens per sequence", {.min = 1, .required = true});
-  f.field("eval_interval", c.eval_interval, "steps between evaluations; 0: only after the last step", {.min = 0});
   f.field("eval_iters", c.eval_iters, "global batches of the validation set per evaluation; 0: no evaluation",
           {.min = 0});
+  f.field("eval_interval", c.eval_interval, "steps between evaluations; 0: only after the last step",
+          {.min = 0, .active = c.eval_iters > 0, .active_when = "eval_iters is not 0"});
   f.field("seed", c.seed, "of the initial weights, the order of the data and random routing", {.min = 0});
   f.field("dtype", c.dtype, {{"f32", ComputeType::kF32}, {"bf16", ComputeType::kBf16}, {"f64", ComputeType::kF64}},
           "element type of activations; bf16 keeps f32 master weights and sums, f64 is the reference on the CPU");
@@ -22,8 +23,6 @@ void describe(TrainConfig& c, Fields& f) {
       "full: keep only the input of each block and recompute the rest in the backward pass, with the saved routing");
   f.require(c.micro_batch_size > 0 && c.global_batch_size % c.micro_batch_size == 0, "global_batch_size",
             fmt::format("{} is not a multiple of micro_batch_size {}", c.global_batch_size, c.micro_batch_size));
-  f.require(c.eval_iters > 0 || c.eval_interval == 0, "eval_interval",
-            fmt::format("{} has no effect with eval_iters 0; remove it or evaluate", c.eval_interval));
 }
 
 void describe(OptimizerConfig& c, Fields& f) {

@@ -17,8 +17,8 @@ struct TrainConfig {
   int64_t micro_batch_size = 1;
   int64_t global_batch_size = 0;
   int64_t seq_length = 0;
-  int64_t eval_interval = 0;
   int64_t eval_iters = 10;
+  int64_t eval_interval = 0;
   int64_t seed = 1234;
   ComputeType dtype = ComputeType::kF32;
   Recompute recompute = Recompute::kNone;

@@ -14,7 +14,8 @@ namespace sy {
 
 namespace {
 
-std::string without_plus(const std::string& text) { return text.size() > 1 && text[0] == '+' ? text.substr(1) : text; }
+// from_chars takes no plus sign.
+std::string without_plus(const std::string& text) { return text.size() > 1 && text[0] == '+' && text[1] != '-' ? text.substr(1) : text; }
 
 bool is_word(const std::string& text, const char* word) {
   const std::string lower(word);

@@ -31,7 +31,7 @@ struct ModelConfig {
   int64_t head_dim = 0;
   double rms_norm_eps = 1e-5;
   double rope_theta = 10000;
-  RopeScalingConfig rope_scaling;
+  RopeScalingConfig rope_scaling = {};
   int64_t max_position_embeddings = 4096;
   bool tie_word_embeddings = false;
   bool use_qk_norm = false;
@@ -54,8 +54,8 @@ struct MoeConfig {
   int64_t shared_expert_intermediate_size = 0;
   int64_t first_k_dense_replace = 0;
   int64_t moe_layer_freq = 1;
-  std::vector<int64_t> num_experts_per_layer;
-  std::vector<int64_t> expert_intermediate_sizes;
+  std::vector<int64_t> num_experts_per_layer = {};
+  std::vector<int64_t> expert_intermediate_sizes = {};
   // The method slots (router, balance, capacity, experts, hooks) follow here and at the end of describe().
 
   bool is_moe() const { return num_experts > 0 || !num_experts_per_layer.empty(); }
