@@ -97,7 +97,7 @@ void describe(LoggingConfig& c, Fields& f) {
 }
 
 void describe(DeviceConfig& c, Fields& f) {
-  f.field("type", c.type, {{"cpu", DeviceType::kCpu}, {"cuda", DeviceType::kCuda}}, "where tensors live");
+  f.field("type", c.type, {{"cpu", DeviceType::cpu}, {"cuda", DeviceType::cuda}}, "where tensors live");
   f.field("threads", c.threads, "CPU threads per rank; 0: the cores this rank may use", {.min = 0});
   f.field("peak_tflops", c.peak_tflops,
           "peak of one device in the run's dtype, for the % of peak; 0: known or measured", {.min = 0});
