@@ -232,6 +232,52 @@ TEST(Config, EveryRankCountThatDividesTheBatchIsAccepted) {
   for (const int64_t num_ranks : {1, 2, 4}) EXPECT_EQ(error({}, num_ranks), "no error");
 }
 
+TEST(Config, SizesThatWouldOverflowAreRefused) {
+  EXPECT_EQ(
+      error({"model.vocab_size=9223372036854775807"}),
+      "override 'model.vocab_size=9223372036854775807': model.vocab_size is 9223372036854775807, but must be at least "
+      "1 and at most 2147483647");
+  EXPECT_EQ(
+      error({"train.micro_batch_size=1e15"}),
+      "override 'train.micro_batch_size=1e15': train.micro_batch_size is 1e15, but must be at least 1 and at most "
+      "1073741824");
+}
+
+// Damaged text either still reads or gives a UserError of one line; anything else ends this test.
+TEST(Config, DamagedTextIsReadOrRefusedInOneLine) {
+  uint64_t state = 1;
+  const auto random = [&](std::size_t bound) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return static_cast<std::size_t>(state >> 33) % bound;
+  };
+  const std::string alphabet("abz019:-[]{},.&*!#|>'\"%@ \n\t\r\\?~\xff\0", 36);
+  int num_refused = 0;
+  for (int i = 0; i < 3000; ++i) {
+    std::string text = kText;
+    for (std::size_t edits = 1 + random(4); edits > 0; --edits) {
+      const std::size_t at = random(text.size());
+      switch (random(4)) {
+        case 0:
+          text[at] = alphabet[random(alphabet.size())];
+          break;
+        case 1:
+          text.insert(at, 1, alphabet[random(alphabet.size())]);
+          break;
+        case 2:
+          text.erase(at, 1 + random(5));
+          break;
+        default:
+          text.insert(at, text.substr(random(text.size()), random(40)));
+          break;
+      }
+    }
+    const std::string message = error({}, 1, text);
+    EXPECT_EQ(message.find('\n'), std::string::npos) << message << "\nfor\n" << text;
+    num_refused += message == "no error" ? 0 : 1;
+  }
+  EXPECT_GT(num_refused, 1000);
+}
+
 TEST(Config, EveryMessageIsOneLine) {
   for (const char* assignment : {"train.nothing=1", "moe.num_experts=x", "model.rope_scaling.type=1"}) {
     EXPECT_EQ(error({assignment}).find('\n'), std::string::npos);
