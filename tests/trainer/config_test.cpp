@@ -250,7 +250,8 @@ TEST(Config, DamagedTextIsReadOrRefusedInOneLine) {
     state = state * 6364136223846793005u + 1442695040888963407u;
     return static_cast<std::size_t>(state >> 33) % bound;
   };
-  const std::string alphabet("abz019:-[]{},.&*!#|>'\"%@ \n\t\r\\?~\xff\0", 36);
+  using namespace std::string_literals;
+  const std::string alphabet = "abz019:-[]{},.&*!#|>'\"%@ \n\t\r\\?~\xff\0"s;
   int num_refused = 0;
   for (int i = 0; i < 3000; ++i) {
     std::string text = kText;
