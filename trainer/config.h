@@ -6,6 +6,7 @@
 
 #include "csrc/core/fields.h"
 #include "csrc/models/model_config.h"
+#include "trainer/data_config.h"
 #include "trainer/train_config.h"
 
 namespace sy {
@@ -14,6 +15,7 @@ namespace sy {
 struct Config {
   ModelConfig model;
   MoeConfig moe;
+  DataConfig data;
   TrainConfig train;
   OptimizerConfig optimizer;
   ParallelConfig parallel;

@@ -73,6 +73,7 @@ TEST(Config, PrintedTextReadsBackEqual) {
       {"moe.expert_intermediate_sizes=[8, 8, 8, 8, 16, 16, 16, 16]", "moe.moe_intermediate_size=null"},
       {"optimizer.lr_decay_style=WSD", "optimizer.lr_wsd_decay_iters=20", "optimizer.lr_wsd_decay_style=minus_sqrt",
        "optimizer.lr=0.00030000000000000003"},
+      {"data.data_path=[0.7, corpora/a, 0.3, \"corpora/b c\"]", "data.split=\"8,1,1\"", "data.seed=3"},
       {"checkpoint.load=runs/old one/checkpoints/100", "device.threads=2", "train.eval_iters=0"},
   };
   for (const std::vector<std::string>& overrides : variants) {
@@ -201,6 +202,11 @@ TEST(Config, EveryCheckHasItsLine) {
        "version, only 1: every rank of mpirun -np N is data parallel"},
       {{"checkpoint.load=\"\""},
        "override 'checkpoint.load=\"\"': checkpoint.load: is empty; write auto, none or the folder of a checkpoint"},
+      {{"data.data_path=corpora/a"},
+       "override 'data.data_path=corpora/a': data.data_path is 'corpora/a', but must be a list of texts, as [a, b]"},
+      {{"data.data_path=[a]", "data.train_data_path=[b]"},
+       "override 'data.data_path=[a]': data.data_path: data_path is cut by split; give either data_path or "
+       "train_data_path, valid_data_path and test_data_path"},
       {{"trian.seed=1"}, "override 'trian.seed=1': unknown key 'trian' at the top level; did you mean 'train'?"},
       {{"train.lr=1"}, "override 'train.lr=1': unknown key 'lr' in section 'train'; it belongs to 'optimizer.lr'"},
       {{"moe.num_expert=1"},
