@@ -22,8 +22,6 @@ struct Config {
   CheckpointConfig checkpoint;
   LoggingConfig logging;
   DeviceConfig device;
-
-  bool operator==(const Config&) const = default;
 };
 
 // All sections and the checks across them.
