@@ -48,7 +48,7 @@ void describe(Config& c, Fields& f) {
             [&](Fields& g) { describe(c.model, g); });
   f.section("moe", "Experts and how tokens choose them; keys as in Qwen3-MoE and DeepSeek.",
             [&](Fields& g) { describe(c.moe, g); });
-  f.section("data", "Token corpora and how they are mixed and split; keys and forms as in Megatron.",
+  f.section("data", "Corpora, their proportions and their split; keys as in Megatron.",
             [&](Fields& g) { describe(c.data, g); });
   f.section("train", "Length and size of the training; keys as in Megatron.", [&](Fields& g) { describe(c.train, g); });
   f.section("optimizer", "AdamW and its learning-rate schedule; keys as in Megatron.",

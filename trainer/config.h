@@ -11,6 +11,7 @@
 
 namespace sy {
 
+// A section is added by a member here, a line in describe(), and a new docs/reference/config.md.
 struct Config {
   ModelConfig model;
   MoeConfig moe;

@@ -92,7 +92,8 @@ DocumentRange split_documents(const std::string& split, int64_t num_documents, S
   for (int i = 0; i < static_cast<int>(part); ++i) before += share[static_cast<std::size_t>(i)];
   const double after = before + share[static_cast<std::size_t>(part)];
   const auto documents = static_cast<double>(num_documents);
-  return {std::llround(std::nearbyint(before * documents)), std::llround(std::nearbyint(after * documents))};
+  return {static_cast<int64_t>(std::nearbyint(before * documents)),
+          static_cast<int64_t>(std::nearbyint(after * documents))};
 }
 
 bool split_has(const std::string& split, Split part) { return parse_split(split)[static_cast<std::size_t>(part)] > 0; }

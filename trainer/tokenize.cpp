@@ -6,7 +6,6 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
-#include <map>
 
 #include "csrc/core/check.h"
 #include "csrc/io/text_source.h"
@@ -51,16 +50,17 @@ int run_tokenize(int argc, char** argv) {
   app.add_option("--input", options.inputs, "input files")->required()->expected(1, -1);
   app.add_option("--output-prefix", options.output_prefix, "writes <prefix>.bin and <prefix>.idx")->required();
   app.add_option("--tokenizer", options.tokenizer, "tokenizer: bytes")->capture_default_str();
-  app.add_option("--format", options.format, "auto (by extension), text or jsonl")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, TextFormat>{
-          {"auto", TextFormat::kAuto}, {"text", TextFormat::kText}, {"jsonl", TextFormat::kJsonl}}));
+  std::string format = "auto", split_at = "none";
+  app.add_option("--format", format, "what the inputs are; auto goes by the extension")
+      ->check(CLI::IsMember({"auto", "text", "jsonl"}))
+      ->capture_default_str();
   app.add_option("--json-key", options.json_key, "key of the text in a JSON line")->capture_default_str();
   app.add_flag("--append-eod,!--no-append-eod", options.append_eod,
                "end every document with the end-of-document id (default)");
   auto* split =
-      app.add_option("--split-documents", options.split, "what separates documents in a text file: none or blank")
-          ->transform(CLI::CheckedTransformer(std::map<std::string, DocumentSplit>{
-              {"none", DocumentSplit::kNone}, {"blank", DocumentSplit::kBlankLines}}));
+      app.add_option("--split-documents", split_at, "what separates documents in a text file: nothing or blank lines")
+          ->check(CLI::IsMember({"none", "blank"}))
+          ->capture_default_str();
   auto* separator = app.add_option("--document-separator", options.document_separator,
                                    "documents are separated by lines equal to this")
                         ->excludes(split);
@@ -70,6 +70,8 @@ int run_tokenize(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
+  if (format != "auto") options.format = format == "text" ? TextFormat::kText : TextFormat::kJsonl;
+  if (split_at == "blank") options.split = DocumentSplit::kBlankLines;
   if (separator->count() > 0) options.split = DocumentSplit::kSeparatorLine;
 
   TokenizeProgress progress;

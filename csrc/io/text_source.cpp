@@ -96,8 +96,8 @@ void read_jsonl(const std::string& path, const std::string& key, const DocumentC
     nlohmann::json record;
     try {
       record = nlohmann::json::parse(line);
-    } catch (const nlohmann::json::exception& error) {
-      user_error("{}:{}: not a JSON object: {}", path, number, error.what());
+    } catch (const nlohmann::json::parse_error& error) {
+      user_error("{}:{}: not valid JSON in UTF-8 from byte {} of the line on", path, number, error.byte);
     }
     if (!record.is_object()) user_error("{}:{}: a JSON {} where an object is wanted", path, number, record.type_name());
     const auto value = record.find(key);
