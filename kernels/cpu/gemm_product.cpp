@@ -43,13 +43,6 @@ template <class Unit, class Out>
     }
 }
 
-template <class In>
-void pack(const Operand<In>& operand, int64_t line, int64_t lines, int64_t k, int64_t count, int width,
-          typename Pack<In>::Unit* panel) {
-  if (operand.k_contiguous) pack_transposed(operand.at(line, k), operand.stride, lines, count, width, panel);
-  else pack_straight(operand.at(line, k), operand.stride, lines, count, width, panel);
-}
-
 // The tiles of one packed block of A against one packed chunk of B.
 template <class Unit, class Out>
 void multiply_block(const Unit* a, const Unit* b, Out* c, int64_t ldc, int64_t rows, int64_t columns, int64_t units,
@@ -94,12 +87,10 @@ void serial_product(const Product<In, Out>& args) {
       const int64_t count = std::min(kPiece, args.k - k0);
       const int64_t units = (count + Pack<In>::kPerUnit - 1) / Pack<In>::kPerUnit;
       const bool last = k0 + count == args.k;
-      for (int64_t j = 0; j < columns; j += kColumns)
-        pack(args.b, n0 + j, columns - j, k0, count, kColumns, b_panels + j * units);
+      pack_panels<kColumns>(args.b.at(n0, k0), args.b.stride, args.b.k_contiguous, columns, count, b_panels);
       for (int64_t m0 = 0; m0 < args.m; m0 += kRowBlock) {
         const int64_t rows = std::min(kRowBlock, args.m - m0);
-        for (int64_t i = 0; i < rows; i += kTileRows)
-          pack(args.a, m0 + i, rows - i, k0, count, kTileRows, a_panels + i * units);
+        pack_panels<kTileRows>(args.a.at(m0, k0), args.a.stride, args.a.k_contiguous, rows, count, a_panels);
         Out* c = args.c + m0 * args.ldc + n0;
         if (!needs_sums) {
           multiply_block(a_panels, b_panels, c, args.ldc, rows, columns, units, args.accumulate || k0 > 0);
