@@ -1,14 +1,9 @@
 // Reading side of csrc/io/indexed_dataset.h.
 #include "csrc/io/indexed_dataset.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
+#include <filesystem>
 
 #include "csrc/core/check.h"
 
@@ -19,67 +14,41 @@ constexpr int64_t kHeaderBytes = 34;
 
 // The index arrays start at byte 34, so nothing in them is aligned.
 template <class T>
-T load(const unsigned char* bytes, int64_t index = 0) {
+T load(const std::byte* bytes, int64_t index = 0) {
   T value;
   std::memcpy(&value, bytes + index * static_cast<int64_t>(sizeof(T)), sizeof(T));
   return value;
 }
 
-}  // namespace
-
-// A whole file mapped read-only; an empty file has no bytes.
-class IndexedDataset::MappedFile {
- public:
-  explicit MappedFile(const std::string& path) {
-    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0) {
-      user_error("cannot open {}: {}; make it with 'switchyard tokenize' or correct the data path", path,
-                 std::strerror(errno));
-    }
-    struct stat status {};
-    void* mapped = nullptr;
-    const bool regular = ::fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode);
-    if (regular && status.st_size > 0) {
-      mapped = ::mmap(nullptr, static_cast<std::size_t>(status.st_size), PROT_READ, MAP_SHARED, descriptor, 0);
-    }
-    const int map_errno = errno;
-    ::close(descriptor);
-    if (!regular) user_error("{} is not a regular file: give the prefix of a .bin/.idx pair", path);
-    if (mapped == MAP_FAILED) user_error("cannot map {}: {}", path, std::strerror(map_errno));
-    bytes_ = static_cast<const unsigned char*>(mapped);
-    num_bytes_ = status.st_size;
-  }
-  ~MappedFile() {
-    if (bytes_ != nullptr) ::munmap(const_cast<unsigned char*>(bytes_), static_cast<std::size_t>(num_bytes_));
-  }
-  MappedFile(const MappedFile&) = delete;
-  MappedFile& operator=(const MappedFile&) = delete;
-
-  const unsigned char* bytes() const { return bytes_; }
-  int64_t num_bytes() const { return num_bytes_; }
-
- private:
-  const unsigned char* bytes_ = nullptr;
-  int64_t num_bytes_ = 0;
-};
-
-IndexedDataset::IndexedDataset(const std::string& prefix, int64_t vocab_size)
-    : prefix_(prefix), vocab_size_(std::min(vocab_size, kAnyVocabulary)) {
+// One file of a pair that a user named by its prefix.
+MappedFile open_part(const std::string& prefix, const char* extension) {
+  const std::string path = prefix + extension;
   if (prefix.ends_with(".bin") || prefix.ends_with(".idx")) {
     user_error("data path {} names a file: give the prefix {} of the .bin/.idx pair", prefix,
                prefix.substr(0, prefix.size() - 4));
   }
-  idx_ = std::make_unique<MappedFile>(path_of(".idx"));
-  bin_ = std::make_unique<MappedFile>(path_of(".bin"));
-  const unsigned char* header = idx_->bytes();
-  const bool has_magic = idx_->num_bytes() >= 9 && std::memcmp(header, "MMIDIDX\0", 9) == 0;
-  if (!has_magic && idx_->num_bytes() >= 9) {
+  if (!std::filesystem::exists(path)) {
+    user_error("{} does not exist: make the pair with 'switchyard tokenize' or correct the data path", path);
+  }
+  return MappedFile(path);
+}
+
+}  // namespace
+
+IndexedDataset::IndexedDataset(const std::string& prefix, int64_t vocab_size)
+    : prefix_(prefix),
+      vocab_size_(std::min(vocab_size, kAnyVocabulary)),
+      idx_(open_part(prefix, ".idx")),
+      bin_(open_part(prefix, ".bin")) {
+  const std::byte* header = idx_.data();
+  const bool has_magic = idx_.num_bytes() >= 9 && std::memcmp(header, "MMIDIDX\0", 9) == 0;
+  if (!has_magic && idx_.num_bytes() >= 9) {
     user_error("{} is not a Megatron index (its first bytes are not MMIDIDX): make the pair with 'switchyard tokenize'",
                path_of(".idx"));
   }
-  if (idx_->num_bytes() < kHeaderBytes) {
+  if (idx_.num_bytes() < kHeaderBytes) {
     user_error("{} is truncated: {} bytes, the header alone has {}; make the pair again", path_of(".idx"),
-               idx_->num_bytes(), kHeaderBytes);
+               idx_.num_bytes(), kHeaderBytes);
   }
   const auto version = load<uint64_t>(header + 9);
   if (version != 1) user_error("{} has format version {}, only 1 can be read", path_of(".idx"), version);
@@ -91,7 +60,7 @@ IndexedDataset::IndexedDataset(const std::string& prefix, int64_t vocab_size)
   }
   const auto sequences = load<uint64_t>(header + 18), documents = load<uint64_t>(header + 26);
   // Bounded by the file's bytes first, so that damaged counts cannot overflow the sum.
-  const auto file_bytes = static_cast<uint64_t>(idx_->num_bytes());
+  const auto file_bytes = static_cast<uint64_t>(idx_.num_bytes());
   const bool plausible = sequences <= file_bytes / 12 && documents <= file_bytes / 8;
   const uint64_t wanted = plausible ? kHeaderBytes + 12 * sequences + 8 * documents : 0;
   if (!plausible || wanted > file_bytes) {
@@ -109,11 +78,9 @@ IndexedDataset::IndexedDataset(const std::string& prefix, int64_t vocab_size)
   sizes_ = header + kHeaderBytes;
   pointers_ = sizes_ + 4 * num_sequences_;
   documents_ = pointers_ + 8 * num_sequences_;
-  num_tokens_ = bin_->num_bytes() / token_dtype_bytes(dtype_);
+  num_tokens_ = bin_.num_bytes() / token_dtype_bytes(dtype_);
   check_index();
 }
-
-IndexedDataset::~IndexedDataset() = default;
 
 void IndexedDataset::check_index() const {
   const int64_t element_bytes = token_dtype_bytes(dtype_);
@@ -127,14 +94,14 @@ void IndexedDataset::check_index() const {
                  path_of(".idx"), i, pointer, expected);
     }
     expected += tokens * element_bytes;
-    if (expected > bin_->num_bytes()) {
+    if (expected > bin_.num_bytes()) {
       user_error("{} is truncated: {} bytes, but sequence {} ends at byte {}; make the pair again", path_of(".bin"),
-                 bin_->num_bytes(), i, expected);
+                 bin_.num_bytes(), i, expected);
     }
   }
-  if (expected != bin_->num_bytes()) {
+  if (expected != bin_.num_bytes()) {
     user_error("{} has {} bytes but {} describes {}: the two files do not belong together; make the pair again",
-               path_of(".bin"), bin_->num_bytes(), path_of(".idx"), expected);
+               path_of(".bin"), bin_.num_bytes(), path_of(".idx"), expected);
   }
   if (num_documents_ < 0 || load<int64_t>(documents_) != 0) {
     user_error("{}: the document entries do not start with 0: the index is damaged", path_of(".idx"));
@@ -165,7 +132,7 @@ int64_t IndexedDataset::document_begin(int64_t document) const {
 
 template <class Stored>
 void IndexedDataset::read_as(int64_t position, int64_t count, int32_t* out) const {
-  const unsigned char* from = bin_->bytes() + position * static_cast<int64_t>(sizeof(Stored));
+  const std::byte* from = bin_.data() + position * static_cast<int64_t>(sizeof(Stored));
   for (int64_t i = 0; i < count; ++i) {
     const auto id = static_cast<int64_t>(load<Stored>(from, i));
     if (id < 0 || id >= vocab_size_) [[unlikely]] {

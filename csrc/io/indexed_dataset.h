@@ -14,6 +14,8 @@
 #include <string>
 #include <vector>
 
+#include "csrc/io/file.h"
+
 namespace sy {
 
 // Element types by their code in the file. Readers accept the integer ones.
@@ -54,14 +56,14 @@ class IndexedDatasetBuilder {
   int64_t num_tokens() const { return num_tokens_; }
 
  private:
-  class OutputFile;
+  class PartialFile;
 
-  void write_index(OutputFile& out) const;
+  void write_index(PartialFile& out) const;
 
   std::string prefix_;
   TokenDtype dtype_;
   bool overwrite_;
-  std::unique_ptr<OutputFile> bin_;
+  std::unique_ptr<PartialFile> bin_;
   std::vector<int32_t> sizes_;
   std::vector<int64_t> document_ends_{0};
   int64_t open_tokens_ = 0;  // tokens of the open sequence
@@ -78,7 +80,6 @@ class IndexedDataset {
   // Opens <prefix>.bin and <prefix>.idx. UserError, naming the file and what to do, when one is missing, foreign,
   // truncated or inconsistent with the other.
   explicit IndexedDataset(const std::string& prefix, int64_t vocab_size = kAnyVocabulary);
-  ~IndexedDataset();
   IndexedDataset(const IndexedDataset&) = delete;
   IndexedDataset& operator=(const IndexedDataset&) = delete;
 
@@ -98,8 +99,6 @@ class IndexedDataset {
   void check_token_ids(int64_t max_tokens) const;
 
  private:
-  class MappedFile;
-
   std::string path_of(const char* extension) const { return prefix_ + extension; }
   void check_index() const;
   template <class Stored>
@@ -107,12 +106,12 @@ class IndexedDataset {
 
   std::string prefix_;
   int64_t vocab_size_;
-  std::unique_ptr<MappedFile> idx_, bin_;
+  MappedFile idx_, bin_;
   TokenDtype dtype_ = TokenDtype::kUint16;
   int64_t num_sequences_ = 0, num_documents_ = 0, num_tokens_ = 0;
-  const unsigned char* sizes_ = nullptr;      // i32[num_sequences], unaligned
-  const unsigned char* pointers_ = nullptr;   // i64[num_sequences], unaligned
-  const unsigned char* documents_ = nullptr;  // i64[num_documents + 1], unaligned
+  const std::byte* sizes_ = nullptr;      // i32[num_sequences], unaligned
+  const std::byte* pointers_ = nullptr;   // i64[num_sequences], unaligned
+  const std::byte* documents_ = nullptr;  // i64[num_documents + 1], unaligned
 };
 
 }  // namespace sy

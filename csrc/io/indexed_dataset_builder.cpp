@@ -1,9 +1,7 @@
 // Writing side of csrc/io/indexed_dataset.h.
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <bit>
-#include <cerrno>
 #include <cstring>
 #include <filesystem>
 
@@ -58,27 +56,23 @@ TokenDtype token_dtype_for_vocab(int64_t vocab_size) {
   return vocab_size < 65500 ? TokenDtype::kUint16 : TokenDtype::kInt32;
 }
 
-// A file under a temporary name that becomes visible only by publish(). Buffered; every failed call is a UserError.
-class IndexedDatasetBuilder::OutputFile {
+// A buffered file under a temporary name that becomes visible only by publish().
+class IndexedDatasetBuilder::PartialFile {
  public:
-  explicit OutputFile(std::string path)
-      : path_(std::move(path)), temporary_(fmt::format("{}.partial.{}", path_, ::getpid())) {
-    descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (descriptor_ < 0) fail("cannot create");
+  explicit PartialFile(const std::string& path) : path_(path), file_(fmt::format("{}.partial.{}", path, ::getpid())) {
     buffer_.reserve(kBufferBytes);
   }
-  ~OutputFile() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-    if (!published_) ::unlink(temporary_.c_str());
+  ~PartialFile() {
+    if (!published_) ::unlink(file_.path().c_str());
   }
-  OutputFile(const OutputFile&) = delete;
-  OutputFile& operator=(const OutputFile&) = delete;
+  PartialFile(const PartialFile&) = delete;
+  PartialFile& operator=(const PartialFile&) = delete;
 
   void write(const void* data, std::size_t num_bytes) {
     const auto* bytes = static_cast<const unsigned char*>(data);
     if (buffer_.size() + num_bytes > kBufferBytes) flush();
     if (num_bytes > kBufferBytes) {
-      write_out(bytes, num_bytes);
+      file_.append(bytes, static_cast<int64_t>(num_bytes));
     } else {
       buffer_.insert(buffer_.end(), bytes, bytes + num_bytes);
     }
@@ -90,40 +84,23 @@ class IndexedDatasetBuilder::OutputFile {
   // Everything is on the disk after this, still under the temporary name.
   void sync() {
     flush();
-    if (::fsync(descriptor_) != 0) fail("cannot write");
-    const int descriptor = descriptor_;
-    descriptor_ = -1;
-    if (::close(descriptor) != 0) fail("cannot write");
+    file_.sync_and_close();
   }
   void publish() {
-    if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot rename the finished file to");
+    rename_path(file_.path(), path_);
     published_ = true;
   }
 
  private:
   static constexpr std::size_t kBufferBytes = 1 << 20;
 
-  [[noreturn]] void fail(const char* what) const {
-    user_error("{} {}: {}; check the folder's permissions and free space", what, path_, std::strerror(errno));
-  }
   void flush() {
-    write_out(buffer_.data(), buffer_.size());
+    file_.append(buffer_.data(), static_cast<int64_t>(buffer_.size()));
     buffer_.clear();
   }
-  void write_out(const unsigned char* bytes, std::size_t num_bytes) {
-    while (num_bytes > 0) {
-      const ssize_t written = ::write(descriptor_, bytes, num_bytes);
-      if (written < 0) {
-        if (errno == EINTR) continue;
-        fail("cannot write");
-      }
-      bytes += written;
-      num_bytes -= static_cast<std::size_t>(written);
-    }
-  }
 
-  std::string path_, temporary_;
-  int descriptor_ = -1;
+  std::string path_;
+  OutputFile file_;
   bool published_ = false;
   std::vector<unsigned char> buffer_;
 };
@@ -139,10 +116,8 @@ IndexedDatasetBuilder::IndexedDatasetBuilder(const std::string& prefix, TokenDty
     }
   }
   const fs::path folder = fs::path(prefix).parent_path();
-  std::error_code error;
-  if (!folder.empty()) fs::create_directories(folder, error);
-  if (error) user_error("cannot create folder {}: {}", folder.string(), error.message());
-  bin_ = std::make_unique<OutputFile>(prefix + ".bin");
+  if (!folder.empty()) create_directories(folder.string());
+  bin_ = std::make_unique<PartialFile>(prefix + ".bin");
 }
 
 IndexedDatasetBuilder::~IndexedDatasetBuilder() = default;
@@ -203,7 +178,7 @@ void IndexedDatasetBuilder::end_document() {
   document_ends_.push_back(num_sequences());
 }
 
-void IndexedDatasetBuilder::write_index(OutputFile& out) const {
+void IndexedDatasetBuilder::write_index(PartialFile& out) const {
   out.write("MMIDIDX\0", 9);  // the literal's own terminator is the ninth byte
   out.write_value<uint64_t>(1);
   out.write_value(static_cast<uint8_t>(dtype_));
@@ -221,7 +196,7 @@ void IndexedDatasetBuilder::write_index(OutputFile& out) const {
 void IndexedDatasetBuilder::finish() {
   SY_CHECK(bin_ != nullptr && open_tokens_ == 0, "finish with an open sequence or called twice");
   SY_CHECK(document_ends_.back() == num_sequences(), "finish with sequences that belong to no document");
-  OutputFile idx(prefix_ + ".idx");
+  PartialFile idx(prefix_ + ".idx");
   write_index(idx);
   bin_->sync();
   idx.sync();
@@ -231,11 +206,7 @@ void IndexedDatasetBuilder::finish() {
   idx.publish();
   bin_.reset();
   const std::filesystem::path folder = std::filesystem::path(prefix_).parent_path();
-  const int descriptor = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor >= 0) {
-    ::fsync(descriptor);  // makes the two renames durable; a folder that cannot be synced is no reason to fail
-    ::close(descriptor);
-  }
+  sync_directory(folder.empty() ? "." : folder.string());
 }
 
 }  // namespace sy

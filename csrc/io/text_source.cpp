@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "csrc/core/check.h"
+#include "csrc/io/file.h"
 #include "csrc/io/indexed_dataset.h"
 #include "csrc/io/tokenizer.h"
 
@@ -47,10 +48,7 @@ std::ifstream open_input(const std::string& path) {
 bool is_blank(std::string_view line) { return line.find_first_not_of(" \t\r\f\v") == std::string_view::npos; }
 
 void read_whole(const std::string& path, const DocumentCallback& on_document, const BytesCallback& on_bytes) {
-  std::string text(static_cast<std::size_t>(file_bytes(path)), '\0');
-  std::ifstream in = open_input(path);
-  in.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (in.gcount() != static_cast<std::streamsize>(text.size())) user_error("cannot read all of {}", path);
+  const std::string text = read_text_file(path);
   on_document(text);
   on_bytes(static_cast<int64_t>(text.size()));
 }
