@@ -173,7 +173,8 @@ def main():
         f"{config['num_attention_heads']} heads / {config['num_key_value_heads']} KV heads, "
         f"{config['num_local_experts']} experts top-{config['num_experts_per_tok']} of width "
         f"{config['intermediate_size']}, vocabulary {config['vocab_size']}, sequence {training['sequence']}, "
-        f"batch {training['batch']}; one step is {flops / 1e9:.1f} GFLOP, the floor is that at {args.gflops:.0f} GFLOP/s.")
+        f"batch {training['batch']}; one step is {flops / 1e9:.1f} GFLOP, the floor is that at {args.gflops:.0f} "
+        f"GFLOP/s.")
     print(f"\n{text}\n\n{notes}")
     if args.record:
         missing = [name for name in skipped if name.startswith("switchyard")]
