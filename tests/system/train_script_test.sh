@@ -7,15 +7,20 @@ fail() {
   echo "FAILED: $1" >&2
   exit 1
 }
-command -v mpirun >/dev/null || { echo "SKIPPED: no mpirun on this machine"; exit 77; }
-
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT
 mkdir -p "$folder/sy/build/cpu" "$folder/bin" "$folder/sy/corpora/present"
 cp -r scripts "$folder/sy/"
+# Where the packages are in a prefix, its env.sh must not put the real cmake before the stand-in.
 if [[ -f .local/prefix/env.sh ]]; then
-  mkdir -p "$folder/sy/.local" && ln -s "$PWD/.local/prefix" "$folder/sy/.local/prefix"
+  mkdir -p "$folder/sy/.local/prefix"
+  ln -s "$PWD/.local/prefix/unpacked" "$folder/sy/.local/prefix/unpacked"
+  # shellcheck disable=SC2016
+  printf 'source "%s"\nexport PATH="%s:$PATH"\n' "$PWD/.local/prefix/env.sh" "$folder/bin" >"$folder/sy/.local/prefix/env.sh"
+  # shellcheck source=/dev/null
+  source .local/prefix/env.sh
 fi
+command -v mpirun >/dev/null || { echo "SKIPPED: no mpirun on this machine"; exit 77; }
 cd "$folder/sy"
 
 # Stand-ins: a build that has nothing to do, a corpus maker that records its arguments, a rank that waits for SIGUSR1.
