@@ -23,6 +23,8 @@ class Comm {
   virtual void barrier() = 0;
   // Root gets one string per rank, in rank order; the others an empty vector.
   virtual std::vector<std::string> gather_strings(const std::string& mine, int root) = 0;
+  // Every rank gets root's text.
+  std::string broadcast_string(std::string text, int root);
 };
 
 std::unique_ptr<Comm> make_single_comm();

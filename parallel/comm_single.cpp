@@ -19,6 +19,14 @@ class SingleComm final : public Comm {
 
 }  // namespace
 
+std::string Comm::broadcast_string(std::string text, int root) {
+  int64_t length = rank() == root ? static_cast<int64_t>(text.size()) : 0;
+  all_reduce_sum(std::span<int64_t>(&length, 1));
+  text.resize(static_cast<std::size_t>(length));
+  broadcast(std::as_writable_bytes(std::span(text.data(), text.size())), root);
+  return text;
+}
+
 std::unique_ptr<Comm> make_single_comm() { return std::make_unique<SingleComm>(); }
 
 }  // namespace sy
