@@ -48,6 +48,8 @@ void describe(Config& c, Fields& f) {
             [&](Fields& g) { describe(c.model, g); });
   f.section("moe", "Experts and how tokens choose them; keys as in Qwen3-MoE and DeepSeek.",
             [&](Fields& g) { describe(c.moe, g); });
+  f.section("data", "Corpora, their proportions and their split; keys as in Megatron.",
+            [&](Fields& g) { describe(c.data, g); });
   f.section("train", "Length and size of the training; keys as in Megatron.", [&](Fields& g) { describe(c.train, g); });
   f.section("optimizer", "AdamW and its learning-rate schedule; keys as in Megatron.",
             [&](Fields& g) { describe(c.optimizer, g); });
@@ -61,7 +63,7 @@ void describe(Config& c, Fields& f) {
   f.require(c.train.seq_length <= c.model.max_position_embeddings, "train.seq_length",
             fmt::format("{} is longer than model.max_position_embeddings {}", c.train.seq_length,
                         c.model.max_position_embeddings));
-  f.require(c.train.dtype != ComputeType::kF64 || c.device.type == DeviceType::kCpu, "train.dtype",
+  f.require(c.train.dtype != ComputeType::kF64 || c.device.type == DeviceType::cpu, "train.dtype",
             "f64 runs on the CPU only; set device.type: cpu");
   require_schedule_fits(c, f);
 }

@@ -6,21 +6,22 @@
 
 #include "csrc/core/fields.h"
 #include "csrc/models/model_config.h"
+#include "trainer/data_config.h"
 #include "trainer/train_config.h"
 
 namespace sy {
 
+// A section is added by a member here, a line in describe(), and a new docs/reference/config.md.
 struct Config {
   ModelConfig model;
   MoeConfig moe;
+  DataConfig data;
   TrainConfig train;
   OptimizerConfig optimizer;
   ParallelConfig parallel;
   CheckpointConfig checkpoint;
   LoggingConfig logging;
   DeviceConfig device;
-
-  bool operator==(const Config&) const = default;
 };
 
 // All sections and the checks across them.

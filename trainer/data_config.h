@@ -20,6 +20,8 @@ struct DataConfig {
   std::string tokenizer = "bytes";
   bool reset_attention_mask = false;
   int64_t seed = -1;  // -1: train.seed
+
+  bool operator==(const DataConfig&) const = default;
 };
 
 void describe(DataConfig& config, Fields& fields);

@@ -147,8 +147,9 @@ void Progress::update(int64_t done, std::string_view status) {
   const int64_t before = done_;
   done_ = done;
   last_status_ = status;
-  samples_.emplace_back(now, done);
-  while (samples_.size() > 2 && now - samples_[1].first > kRateWindowSeconds) samples_.pop_front();
+  // A hundred samples per window are enough; updates may come a million times per second.
+  if (now - samples_.back().first >= kRateWindowSeconds / 100) samples_.emplace_back(now, done);
+  while (samples_.size() > 1 && now - samples_[1].first > kRateWindowSeconds) samples_.pop_front();
   bool is_due = false;
   if (options_.style == ProgressOptions::Style::kBar) {
     is_due = now - last_output_ >= kRedrawSeconds;

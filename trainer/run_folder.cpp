@@ -106,7 +106,12 @@ RunFolder::RunFolder(std::string path, const std::string& config_text, const std
   }
   create_directories(path_);
   lock();
-  if (stored != config_text) write_file_atomically(config_path, config_text);
+  try {
+    if (stored != config_text) write_file_atomically(config_path, config_text);
+  } catch (...) {
+    ::close(lock_fd_);  // no destructor runs for a failed constructor
+    throw;
+  }
 }
 
 // Held until the process ends, however it ends.

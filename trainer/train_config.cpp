@@ -2,19 +2,28 @@
 
 namespace sy {
 
+namespace {
+
+// Bounds far above any run, so that sums and products of two stay below 2^63.
+constexpr double kMaxIters = 1e12;
+constexpr double kMaxBatch = 1 << 30;
+constexpr double kMaxRanks = 1 << 20;
+
+}  // namespace
+
 void describe(TrainConfig& c, Fields& f) {
-  f.field("train_iters", c.train_iters, "optimizer steps of the run", {.min = 1, .required = true});
+  f.field("train_iters", c.train_iters, "optimizer steps of the run", {.min = 1, .max = kMaxIters, .required = true});
   f.field(
       "micro_batch_size", c.micro_batch_size,
       "sequences in one forward and backward pass; also the routing group, on which capacity and balance are defined",
-      {.min = 1});
+      {.min = 1, .max = kMaxBatch});
   f.field("global_batch_size", c.global_batch_size, "sequences per optimizer step, over all ranks",
-          {.min = 1, .required = true});
-  f.field("seq_length", c.seq_length, "tokens per sequence", {.min = 1, .required = true});
+          {.min = 1, .max = kMaxBatch, .required = true});
+  f.field("seq_length", c.seq_length, "tokens per sequence", {.min = 1, .max = kMaxBatch, .required = true});
   f.field("eval_iters", c.eval_iters, "global batches of the validation set per evaluation; 0: no evaluation",
-          {.min = 0});
+          {.min = 0, .max = kMaxIters});
   f.field("eval_interval", c.eval_interval, "steps between evaluations; 0: only after the last step",
-          {.min = 0, .active = c.eval_iters > 0, .active_when = "eval_iters is not 0"});
+          {.min = 0, .max = kMaxIters, .active = c.eval_iters > 0, .active_when = "eval_iters is not 0"});
   f.field("seed", c.seed, "of the initial weights, the order of the data and random routing", {.min = 0});
   f.field("dtype", c.dtype, {{"f32", ComputeType::kF32}, {"bf16", ComputeType::kBf16}, {"f64", ComputeType::kF64}},
           "element type of activations; bf16 keeps f32 master weights and sums, f64 is the reference on the CPU");
@@ -38,11 +47,11 @@ void describe(OptimizerConfig& c, Fields& f) {
   f.field("min_lr", c.min_lr, "learning rate at the end of the decay",
           {.min = 0, .active = decays, .active_when = "lr_decay_style is not constant"});
   f.field("lr_warmup_iters", c.lr_warmup_iters, "steps in which the rate rises from 0 to lr in a straight line",
-          {.min = 0});
+          {.min = 0, .max = kMaxIters});
   f.field("lr_decay_iters", c.lr_decay_iters, "step at which min_lr is reached, warmup included; 0: train.train_iters",
-          {.min = 0, .active = decays, .active_when = "lr_decay_style is not constant"});
+          {.min = 0, .max = kMaxIters, .active = decays, .active_when = "lr_decay_style is not constant"});
   f.field("lr_wsd_decay_iters", c.lr_wsd_decay_iters, "steps of the final decay of WSD",
-          {.min = 1, .required = true, .active = is_wsd, .active_when = "lr_decay_style is WSD"});
+          {.min = 1, .max = kMaxIters, .required = true, .active = is_wsd, .active_when = "lr_decay_style is WSD"});
   f.field("lr_wsd_decay_style", c.lr_wsd_decay_style,
           {{"linear", WsdDecayStyle::kLinear},
            {"cosine", WsdDecayStyle::kCosine},
@@ -67,7 +76,7 @@ void describe(OptimizerConfig& c, Fields& f) {
 
 void describe(ParallelConfig& c, Fields& f) {
   const auto axis = [&](const char* key, int64_t& ranks, const char* doc) {
-    f.field(key, ranks, doc, {.min = 1});
+    f.field(key, ranks, doc, {.min = 1, .max = kMaxRanks});
     f.require(
         ranks == 1, key,
         fmt::format("{} is not supported by this version, only 1: every rank of mpirun -np N is data parallel", ranks));
@@ -81,7 +90,7 @@ void describe(ParallelConfig& c, Fields& f) {
 
 void describe(CheckpointConfig& c, Fields& f) {
   f.field("save_interval", c.save_interval, "steps between checkpoints; 0: only at the end and when asked to stop",
-          {.min = 0});
+          {.min = 0, .max = kMaxIters});
   f.field("keep_last_n", c.keep_last_n, "complete checkpoints kept, older ones are deleted; 0: all", {.min = 0});
   f.field(
       "load", c.load,
@@ -92,13 +101,13 @@ void describe(CheckpointConfig& c, Fields& f) {
 
 void describe(LoggingConfig& c, Fields& f) {
   f.field("run_dir", c.run_dir, "folder for everything that the run writes; empty: runs/<name of the YAML file>");
-  f.field("log_interval", c.log_interval, "steps between lines of metrics", {.min = 1});
+  f.field("log_interval", c.log_interval, "steps between lines of metrics", {.min = 1, .max = kMaxIters});
   f.field("tensorboard", c.tensorboard, "also write TensorBoard event files");
 }
 
 void describe(DeviceConfig& c, Fields& f) {
-  f.field("type", c.type, {{"cpu", DeviceType::kCpu}, {"cuda", DeviceType::kCuda}}, "where tensors live");
-  f.field("threads", c.threads, "CPU threads per rank; 0: the cores this rank may use", {.min = 0});
+  f.field("type", c.type, {{"cpu", DeviceType::cpu}, {"cuda", DeviceType::cuda}}, "where tensors live");
+  f.field("threads", c.threads, "CPU threads per rank; 0: the cores this rank may use", {.min = 0, .max = 4096});
   f.field("peak_tflops", c.peak_tflops,
           "peak of one device in the run's dtype, for the % of peak; 0: known or measured", {.min = 0});
 }

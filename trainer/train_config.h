@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "csrc/core/allocator.h"
 #include "csrc/core/fields.h"
 #include "trainer/schedule.h"
 
@@ -73,10 +74,8 @@ struct LoggingConfig {
   bool operator==(const LoggingConfig&) const = default;
 };
 
-enum class DeviceType { kCpu, kCuda };
-
 struct DeviceConfig {
-  DeviceType type = DeviceType::kCpu;
+  DeviceType type = DeviceType::cpu;
   int64_t threads = 0;
   double peak_tflops = 0;
 

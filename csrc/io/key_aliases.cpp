@@ -66,6 +66,12 @@ const std::vector<KeyAlias>& key_aliases() {
       {"interleave_moe_layer_step", "Llama 4", "moe.moe_layer_freq",
        "the same for 1; otherwise layers 0, n, 2n are MoE here, not n-1, 2n-1"},
       {"mlp_only_layers", "Qwen", "moe.num_experts_per_layer", "a 0 for each dense layer"},
+      // data
+      {"dataset_path", "torchtitan", "data.data_path", "a list of prefixes of .bin/.idx pairs"},
+      {"dataset", "nanoGPT", "data.data_path", "a list of prefixes of .bin/.idx pairs"},
+      {"valid_fraction", "NeMo", "data.split", "three shares, as \"99,1,0\""},
+      {"tokenizer_type", "Megatron", "data.tokenizer", ""},
+      {"tokenizer_path", "torchtitan", "data.tokenizer", ""},
       // train
       {"max_steps", "the transformers Trainer", "train.train_iters", ""},
       {"num_train_steps", "Levanter", "train.train_iters", ""},

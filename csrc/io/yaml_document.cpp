@@ -14,6 +14,7 @@
 #include <sstream>
 
 #include "csrc/core/check.h"
+#include "csrc/io/yaml_scalar.h"
 
 namespace sy {
 
@@ -46,7 +47,7 @@ class TreeBuilder final : public YAML::EventHandler {
     scalar.text = value;
     scalar.quoted = tag == "!";
     if (tag != "?" && tag != "!")
-      user_error("{}: YAML tags ({}) are not supported; write the plain value", place(mark), tag);
+      user_error("{}: YAML tags ({}) are not supported; write the plain value", place(mark), one_line(tag));
     add(std::move(scalar), anchor);
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
@@ -106,7 +107,8 @@ class TreeBuilder final : public YAML::EventHandler {
     parent.items.push_back(std::move(value));
   }
   static void add_key(YamlNode& mapping, const YamlNode& key) {
-    if (key.kind != YamlNode::Kind::kScalar) user_error("{}: a key must be a plain word", key.place);
+    if (key.kind != YamlNode::Kind::kScalar || one_line(key.text) != key.text)
+      user_error("{}: a key must be a plain word", key.place);
     if (key.text == "<<") user_error("{}: merge keys ('<<') are not supported; write the keys out", key.place);
     const auto it = std::find(mapping.keys.begin(), mapping.keys.end(), key.text);
     if (it != mapping.keys.end()) {
@@ -137,8 +139,8 @@ YamlNode parse(const std::string& text, const std::string& name, const std::opti
     }
     return root;
   } catch (const YAML::Exception& e) {
-    if (fixed_place) user_error("{}: the value is not valid YAML ({})", *fixed_place, e.msg);
-    user_error("{}:{}: not valid YAML ({} at column {})", name, e.mark.line + 1, e.msg, e.mark.column + 1);
+    if (fixed_place) user_error("{}: the value is not valid YAML ({})", *fixed_place, one_line(e.msg));
+    user_error("{}:{}: not valid YAML ({} at column {})", name, e.mark.line + 1, one_line(e.msg), e.mark.column + 1);
   }
 }
 
@@ -243,11 +245,12 @@ YamlDocument YamlDocument::from_file(const std::string& path) {
 }
 
 void YamlDocument::apply_override(const std::string& assignment) {
-  const std::string place = "override '" + assignment + "'";
+  const std::string place = "override '" + one_line(assignment) + "'";
   const std::size_t equals = assignment.find('=');
   const std::string path = assignment.substr(0, equals);
   const std::vector<std::string> parts = split_path(path);
-  if (equals == std::string::npos || std::find(parts.begin(), parts.end(), "") != parts.end()) {
+  if (equals == std::string::npos || one_line(path) != path ||
+      std::find(parts.begin(), parts.end(), "") != parts.end()) {
     user_error("{}: write section.key=value, as train.train_iters=100", place);
   }
   YamlNode value = parse(assignment.substr(equals + 1), "", place);

@@ -27,7 +27,7 @@ std::string shown(const YamlNode& node) {
     case Kind::kMapping:
       return "a section";
     case Kind::kScalar:
-      return node.quoted ? "the text \"" + node.text + "\"" : "'" + node.text + "'";
+      return fmt::format(fmt::runtime(node.quoted ? "the text \"{}\"" : "'{}'"), one_line(node.text));
   }
   return "";
 }
@@ -198,7 +198,7 @@ class Reader final : public Fields {
   }
   static void check_bounds(const YamlNode& node, const std::string& path, double value, const FieldRule& rule) {
     const bool holds = value <= rule.max && (rule.above_min ? value > rule.min : value >= rule.min);
-    if (!holds) user_error("{}: {} is {}, but must be {}", node.place, path, node.text, bounds_text(rule));
+    if (!holds) user_error("{}: {} is {}, but must be {}", node.place, path, one_line(node.text), bounds_text(rule));
   }
   static int64_t read_int(const YamlNode& node, const std::string& path, const FieldRule& rule) {
     const std::optional<int64_t> value = plain(node) ? parse_int(node.text) : std::nullopt;

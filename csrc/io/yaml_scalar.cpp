@@ -14,8 +14,12 @@ namespace sy {
 
 namespace {
 
+bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
+
 // from_chars takes no plus sign.
-std::string without_plus(const std::string& text) { return text.size() > 1 && text[0] == '+' && text[1] != '-' ? text.substr(1) : text; }
+std::string without_plus(const std::string& text) {
+  return text.size() > 1 && text[0] == '+' && text[1] != '-' ? text.substr(1) : text;
+}
 
 bool is_word(const std::string& text, const char* word) {
   const std::string lower(word);
@@ -86,13 +90,22 @@ std::string print_string(const std::string& value) {
       text += "\\n";
     } else if (c == '\t') {
       text += "\\t";
-    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+    } else if (is_control(c)) {
       text += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
     } else {
       text += c;
     }
   }
   return text + "\"";
+}
+
+std::string one_line(const std::string& text) {
+  constexpr std::size_t kLongest = 200;
+  std::string line = text.substr(0, kLongest);
+  for (char& c : line) {
+    if (is_control(c)) c = ' ';
+  }
+  return text.size() > kLongest ? line + "..." : line;
 }
 
 }  // namespace sy

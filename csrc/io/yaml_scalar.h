@@ -17,4 +17,7 @@ std::optional<bool> parse_bool(const std::string& text);
 std::string print_float(double value);  // the shortest text that reads back equal, with a point or exponent
 std::string print_string(const std::string& value);  // in double quotes where the plain text could mean something else
 
+// The user's text for a message: control characters become spaces, and what is beyond 200 bytes becomes "...".
+std::string one_line(const std::string& text);
+
 }  // namespace sy

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "csrc/core/fields.h"
+#include "csrc/moe/layer.h"
 
 namespace sy {
 
@@ -56,16 +57,15 @@ struct MoeConfig {
   int64_t moe_layer_freq = 1;
   std::vector<int64_t> num_experts_per_layer = {};
   std::vector<int64_t> expert_intermediate_sizes = {};
-  // The method slots (router, balance, capacity, experts, hooks) follow here and at the end of describe().
+  // Router, capacity, experts, balance, hooks: further keys of the same YAML section. Compared through print_fields, as
+  // a component's Config has no ==.
+  moe::MoeChoices methods = {};
 
   bool is_moe() const { return num_experts > 0 || !num_experts_per_layer.empty(); }
   // Routed experts of layer i, counted from 0; 0 for a dense layer.
   int64_t num_experts_in_layer(int64_t layer) const;
   // Intermediate size of one routed expert.
   int64_t expert_intermediate_size(int64_t expert) const;
-  // The width that all experts of the bank share is moe_intermediate_size unless expert_intermediate_sizes says
-  // otherwise.
-  bool operator==(const MoeConfig&) const = default;
 };
 
 void describe(RopeScalingConfig& config, Fields& fields);

@@ -149,7 +149,7 @@ std::vector<StateTensor> MoeLayer::state() {
 double MoeLayer::macs_per_token() const {
   const double router = static_cast<double>(experts_count_ * hidden_size_);
   const double shared = 3.0 * static_cast<double>(shared_width_ * hidden_size_);
-  return router + shared + router_->assignments_per_token() * experts_->macs_per_row();
+  return router + shared + routed_macs_per_token();
 }
 
 }  // namespace sy::moe

@@ -50,6 +50,8 @@ class MoeLayer {
   std::vector<StateTensor> state();
   // Forward multiply-adds per token (routed and shared experts and the router).
   double macs_per_token() const;
+  // Of the routed experts alone; equals the routed parameters that one token uses.
+  double routed_macs_per_token() const { return router_->assignments_per_token() * experts_->macs_per_row(); }
 
  private:
   Assignment assign(Context& ctx, const RouterInput& input, const Scores& scores, Assignment& demand) const;

@@ -48,40 +48,61 @@ double draw(const Philox& stream, int64_t index, const InitSpec& init) {
   }
 }
 
-template <class T>
-void fill_part(std::vector<T>& values, const Parameter& p, const ParameterPart& part, uint64_t seed) {
+template <class A>
+void fill_part(std::vector<A>& values, const Parameter& p, const ParameterPart& part, uint64_t seed) {
   const Shape& shape = p.value.shape();
   const int64_t columns = shape_count(part.shape) / std::max<int64_t>(part.rows, 1);
   const int64_t first = part.expert >= 0 ? (part.expert * shape[1] + part.row_begin) * columns : part.row_begin * columns;
   const Philox stream = Philox::keyed(seed, name_hash(part.name), 0, 0, RngPurpose::kInit);
   const int64_t count = part.rows * columns;
 #pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < count; ++i) values[static_cast<std::size_t>(first + i)] = T(static_cast<Acc<T>>(draw(stream, i, p.init)));
+  for (int64_t i = 0; i < count; ++i) values[static_cast<std::size_t>(first + i)] = static_cast<A>(draw(stream, i, p.init));
 }
 
 }  // namespace
 
 void ParameterList::initialise(uint64_t seed) {
+  if (ctx_.device() == DeviceType::meta) return;
   for (Parameter& p : parameters_) {
-    if (ctx_.device() == DeviceType::meta) continue;
-    dispatch_float(p.value.dtype(), [&]<class T>() {
-      const bool constant = p.init.kind == InitKind::kOnes || p.init.kind == InitKind::kZeros;
-      std::vector<T> values(static_cast<std::size_t>(p.value.count()), T(p.init.kind == InitKind::kOnes ? Acc<T>(1) : Acc<T>(0)));
-      if (!constant)
+    dispatch_accumulation(accumulation_dtype(p.value.dtype()), [&]<class A>() {
+      std::vector<A> values(static_cast<std::size_t>(p.value.count()), p.init.kind == InitKind::kOnes ? A(1) : A(0));
+      if (p.init.kind == InitKind::kNormal || p.init.kind == InitKind::kTruncatedNormal)
         for (const ParameterPart& part : p.parts) fill_part(values, p, part, seed);
-      ctx_.copy_from_host(p.value, values.data());
+      set_exact(p, values.data());
     });
   }
 }
 
-void ParameterList::make_gradients() {
-  for (Parameter& p : parameters_)
-    if (!p.grad.defined())
-      p.grad = ctx_.zeros(p.value.shape(), accumulation_dtype(p.value.dtype()), MemoryKind::gradients);
+void ParameterList::set_exact(Parameter& p, const void* values) {
+  if (ctx_.device() == DeviceType::meta) return;
+  if (p.master.defined()) ctx_.copy_from_host(p.master, values);
+  if (p.value.dtype() != DType::bf16) {
+    ctx_.copy_from_host(p.value, values);
+    return;
+  }
+  const auto* exact = static_cast<const float*>(values);
+  std::vector<bf16> rounded(static_cast<std::size_t>(p.value.count()));
+  for (std::size_t i = 0; i < rounded.size(); ++i) rounded[i] = bf16(exact[i]);
+  ctx_.copy_from_host(p.value, rounded.data());
 }
 
-void ParameterList::zero_gradients() {
-  for (Parameter& p : parameters_) ctx_.set_zero(p.grad);
+void ParameterList::make_masters() {
+  for (Parameter& p : parameters_)
+    if (p.value.dtype() == DType::bf16 && !p.master.defined())
+      p.master = ctx_.empty(p.value.shape(), DType::f32, MemoryKind::masters);
 }
+
+void ParameterList::make_gradients() {
+  if (gradients_.defined()) return;
+  const DType accumulation = accumulation_dtype(dtype_);
+  gradients_ = ctx_.zeros({count()}, accumulation, MemoryKind::gradients);
+  int64_t offset = 0;
+  for (Parameter& p : parameters_) {
+    p.grad = gradients_.slice(offset, offset + p.value.count()).reshape(p.value.shape());
+    offset += p.value.count();
+  }
+}
+
+void ParameterList::zero_gradients() { ctx_.set_zero(gradients_); }
 
 }  // namespace sy

@@ -1,8 +1,8 @@
 // Parameter: a named weight with its main gradient, how it starts, how it is decayed, and which parts it is made of.
 //
 // `value` is what ops compute with (the training type, or the accumulation type for state that must stay exact, such as
-// router weights); `grad` is the main gradient in the accumulation type, summed over micro-batches. The fp32 master
-// copy and the optimizer's moments belong to the optimizer. Names are Hugging Face's; a fused weight lists its parts
+// router weights); `grad` is the main gradient in the accumulation type, summed over micro-batches. An fp32 master
+// copy stands beside it when the value is rounded; the moments belong to the optimizer. Names are Hugging Face's; a fused weight lists its parts
 // (q|k|v, gate|up) so that files hold them separately.
 #pragma once
 
@@ -34,6 +34,7 @@ struct ParameterPart {
 struct Parameter {
   std::string name;         // canonical: keys the initial random numbers and the optimizer state
   Tensor value;
+  Tensor master;            // accumulation-type original of a rounded value; undefined when value is exact itself
   Tensor grad;              // defined once training buffers are made
   InitSpec init;
   bool decay = true;        // weight decay applies
@@ -58,13 +59,22 @@ class ParameterList {
 
   // Draws every value from Philox keyed by (seed, name), counter = global element index (per expert for banks).
   void initialise(uint64_t seed);
+  // Buffers for training: fp32 masters of rounded values, and the gradients, which lie one after the other in one
+  // tensor (one reduction over ranks, one norm).
+  void make_masters();
   void make_gradients();
   void zero_gradients();
+  const Tensor& gradient_buffer() const { return gradients_; }
+  // What a parameter's exact value is kept in: the master if there is one.
+  static const Tensor& exact(const Parameter& p) { return p.master.defined() ? p.master : p.value; }
+  // Sets master and value from exact values (accumulation type) on the host.
+  void set_exact(Parameter& p, const void* values);
 
  private:
   Context& ctx_;
   DType dtype_;
   std::deque<Parameter> parameters_;
+  Tensor gradients_;
 };
 
 }  // namespace sy

@@ -46,8 +46,8 @@ def load_balance(name, seed, group_tokens):
     (dprobability,) = gradients(loss.reshape(1), torch.ones(1, dtype=torch.float64), probability)
     write_op(
         name,
-        dict(probability=probability, token=torch.arange(tokens).repeat_interleave(per_token), expert=expert.reshape(-1),
-             fraction=fraction, loss=loss.reshape(1), dprobability=dprobability),
+        dict(probability=probability, token=torch.arange(tokens).repeat_interleave(per_token),
+             expert=expert.reshape(-1), fraction=fraction, loss=loss.reshape(1), dprobability=dprobability),
         tokens=tokens, experts=experts, per_token=per_token, group_tokens=group_tokens, coefficient=coefficient,
         inv_batch_tokens=1.0 / tokens_in_batch,
     )

@@ -10,7 +10,7 @@ from golden import Inputs, exact, gradients, write_op
 
 
 def grouped_linear():
-    """One linear layer per expert over its segment of rows; experts 1 and 4 are empty, segments start at multiples of 4."""
+    """One linear layer per expert over its segment of rows; experts 1 and 4 are empty, segments start every 4 rows."""
     source = Inputs(51)
     experts, rows, in_dim, out_dim, row_alignment = 5, 32, 18, 14, 4
     seg_count = [5, 0, 1, 11, 0]
@@ -86,7 +86,7 @@ def gate_weight():
         elif mode == "renormalised":
             weight = scale * s * counts / ((s * counts).sum(1, keepdim=True) + 1e-20)
         else:
-            # Subtracting the maximum of the counted scores changes nothing but keeps exp finite; an empty block gives 0.
+            # Subtracting a maximum changes nothing but keeps exp finite; a block where nothing counts gives 0.
             power = torch.exp(s - (s * counts).amax(1, keepdim=True).detach()) * counts
             total = power.sum(1, keepdim=True)
             weight = scale * power / torch.where(total > 0, total, torch.ones_like(total))
@@ -138,7 +138,7 @@ def expert_choice_select():
     tokens, experts, capacity, group_tokens = 24, 6, 5, 12
     score = exact(torch.softmax(source.normal(tokens, experts), dim=1))
     grouped = score.view(tokens // group_tokens, group_tokens, experts)
-    chosen = grouped.topk(capacity, dim=1).indices.transpose(1, 2)  # [groups, experts, capacity], token within its group
+    chosen = grouped.topk(capacity, dim=1).indices.transpose(1, 2)  # [groups, experts, capacity], ids within a group
     token = chosen + group_tokens * torch.arange(tokens // group_tokens)[:, None, None]
     expert = torch.arange(experts)[None, :, None].expand_as(token)
     write_op("expert_choice_select", dict(score=score, token=token.reshape(-1), expert=expert.reshape(-1)),

@@ -1,8 +1,8 @@
-"""A small Mixture-of-Experts decoder in plain PyTorch, one function per part, over a dict of Hugging Face parameter names.
+"""A small Mixture-of-Experts decoder in plain PyTorch, one function per part, over Hugging Face parameter names.
 
-Runs in the dtype of its parameters from end to end (Hugging Face pins norms, rotation and router scores to f32, which an
-f64 golden cannot use). Shapes: B samples, S positions, T = B*S tokens, D hidden, F expert width, E experts, K per token.
-`config` is a dict with the keys of the Hugging Face config.json; scoring_func is "softmax" or "sigmoid" (DeepSeek's key).
+Runs in the dtype of its parameters from end to end (Hugging Face pins norms, rotation and router scores to f32, which
+an f64 golden cannot use). Shapes: B samples, S positions, T = B*S tokens, D hidden, F expert width, E experts, K per
+token. `config` has the keys of a Hugging Face config.json; scoring_func is "softmax" or "sigmoid" (DeepSeek's key).
 """
 
 from dataclasses import dataclass

@@ -6,14 +6,14 @@ Run from the repository root, with the packages of scripts/goldens/requirements.
 tiny_qwen3_moe        Hugging Face Qwen3MoeForCausalLM in f64: qk-norm, softmax top-2 renormalised, first layer dense.
                       Its f32-pinned parts (norm, rotation, router) are replaced by the same formulas in f64.
                       plain_decoder.py must give the same everything.
-tiny_sigmoid_shared   plain_decoder.py in f64: no qk-norm, tied embeddings, sigmoid scores with a selection bias, a shared
-                      expert. Hugging Face knows this model as Glm4MoeForCausalLM.
+tiny_sigmoid_shared   plain_decoder.py in f64: no qk-norm, tied embeddings, sigmoid scores with a selection bias, a
+                      shared expert. Hugging Face knows this model as Glm4MoeForCausalLM.
 Both must agree, over all ten steps, with the Hugging Face class as it comes, in f32.
 
 tests/golden/models/<name>.safetensors: the initial parameters under their Hugging Face names; grad.<parameter> the
 gradients of step 1; final.<parameter> the parameters after the ten steps; tokens, targets [2,16]; logits [2,16,64] and
-routing.<layer>.{logits,expert} of step 1; loss, loss_cross_entropy, loss_load_balance, loss_z, grad_norm (before clipping)
-[10], entry s of step s+1. All steps see the same batch. <name>.json: config, loss coefficients, optimizer.
+routing.<layer>.{logits,expert} of step 1; loss, loss_cross_entropy, loss_load_balance, loss_z, grad_norm (before
+clipping) [10], entry s of step s+1. All steps see the same batch. <name>.json: config, loss coefficients, optimizer.
 """
 
 import json
@@ -150,7 +150,8 @@ def hugging_face_model(initial, config, dtype):
                                     Path(directory) / "model.safetensors", metadata={"format": "pt"})
         (Path(directory) / "config.json").write_text(json.dumps(config))
         model, info = transformers.AutoModelForCausalLM.from_pretrained(
-            directory, dtype=dtype, attn_implementation="sdpa", experts_implementation="eager", output_loading_info=True)
+            directory, dtype=dtype, attn_implementation="sdpa", experts_implementation="eager",
+            output_loading_info=True)
     unused = {kind: names for kind, names in info.items() if names}
     if unused:
         raise ValueError(f"checkpoint and model disagree: {unused}")
@@ -273,11 +274,13 @@ def make(name, config, seed, learning_rate, train_reference):
     print("  " + ", ".join(f"{n} {e:.1e}" for n, e in errors.items()))
 
     final_buffers = {f"final.{n}": x for n, x in initial.items() if is_buffer(n)}
-    write(MODELS_DIR / f"{name}.safetensors", dict(initial, tokens=tokens, targets=targets, **golden, **final_buffers), {})
+    tensors = dict(initial, tokens=tokens, targets=targets, **golden, **final_buffers)
+    write(MODELS_DIR / f"{name}.safetensors", tensors, {})
     description = dict(
         config=config,
         losses=dict(COEFFICIENTS, scope="micro_batch", sum_over="moe_layers"),
-        optimizer=dict(OPTIMIZER, learning_rate=learning_rate, steps=STEPS, decayed="parameters with at least two dimensions"),
+        optimizer=dict(OPTIMIZER, learning_rate=learning_rate, steps=STEPS,
+                       decayed="parameters with at least two dimensions"),
         batch=dict(samples=BATCH, positions=POSITIONS),
         smallest_selection_gap=float(f"{gap:.2e}"),
         **{n: float(f"{e:.1e}") for n, e in errors.items()},

@@ -264,6 +264,15 @@ TEST(YamlFields, EveryMistakeHasItsLine) {
   for (const Mistake& mistake : mistakes) EXPECT_EQ(error(with(mistake.text)), mistake.message) << mistake.text;
 }
 
+TEST(YamlFields, LongAndMultiLineTextIsShownInOneShortLine) {
+  EXPECT_EQ(error(with("count: \"a\\nb\\0\"")), "toy.yaml:2: count is the text \"a b \", but must be a whole number");
+  EXPECT_EQ(error(with("count: " + std::string(5000, 'x'))),
+            "toy.yaml:2: count is '" + std::string(200, 'x') + "...', but must be a whole number");
+  EXPECT_EQ(error(with("\"co\\nunt\": 4")), "toy.yaml:2: a key must be a plain word");
+  EXPECT_EQ(error(with("count: \"\\\nq\\\x01\"")).find('\n'), std::string::npos);
+  EXPECT_EQ(error(kInner, {"co\nunt=4"}), "override 'co unt=4': write section.key=value, as train.train_iters=100");
+}
+
 TEST(YamlFields, MissingKeyIsReportedAfterUnknownOnes) {
   EXPECT_EQ(error("count: 4"), "toy.yaml: inner.needed is missing; it has no default (must be given)");
   EXPECT_EQ(error(""), "toy.yaml: inner.needed is missing; it has no default (must be given)");
