@@ -95,6 +95,12 @@ void serial_product(const Product<In, Out>& args) {
   const int64_t piece = std::min(kMost, round_up((args.k + pieces - 1) / pieces, 32));
   // Sums of several pieces pass through memory; a narrower Out would round them at every piece, so they get a buffer.
   const bool needs_sums = !std::is_same_v<Out, Sum> && args.k > piece;
+  constexpr int64_t kSlab = 4 * kRowBlock;  // bounds that buffer
+  if (needs_sums && args.m > kSlab) {
+    for (int64_t m0 = 0; m0 < args.m; m0 += kSlab)
+      serial_product(args.part(m0, std::min(kSlab, args.m - m0), 0, args.n));
+    return;
+  }
   static thread_local Scratch a_scratch, b_scratch, sum_scratch;
   const int64_t chunk = std::min(kColumnChunk, round_up(args.n, kColumns));
   Unit* a_panels = a_scratch.reserve<Unit>(kRowBlock * kPieceUnits + kLanes<Unit>);
@@ -144,7 +150,7 @@ void parallel_product(const Product<In, Out>& args) {
     const int64_t columns = threads / rows;
     const int64_t row_len = (row_tiles + rows - 1) / rows * row_step;
     const int64_t column_len = (column_tiles + columns - 1) / columns * column_step;
-    // Cost of one part: its multiply-adds (32 a cycle) plus its packing (about two elements a cycle).
+    // Cost of one part per k, in multiply-adds: a packed element costs about as much as sixteen.
     const int64_t cost = row_len * column_len + 16 * (row_len + column_len);
     if (best < 0 || cost < best) best = cost, row_parts = rows, column_parts = columns;
   }
