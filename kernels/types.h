@@ -49,7 +49,8 @@ struct bf16 {
 };
 static_assert(sizeof(bf16) == 2);
 
-// The type in which sums over elements of T are kept and in which router state, losses and gradients of parameters live.
+// The type in which sums over elements of T are kept and in which router state, losses and gradients of parameters
+// live.
 template <class T>
 struct AccOf {
   using type = float;
@@ -75,7 +76,7 @@ struct Cuda {
 }  // namespace kernels
 }  // namespace sy
 
-#define SY_KERNEL_CHECK(cond) \
-  do {                        \
+#define SY_KERNEL_CHECK(cond)                                    \
+  do {                                                           \
     if (!(cond)) ::sy::kernels::fail(#cond, __FILE__, __LINE__); \
   } while (0)

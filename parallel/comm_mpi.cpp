@@ -56,7 +56,8 @@ class MpiComm final : public Comm {
     std::vector<std::string> all;
     // One broadcast per rank: strings are small and this is not on the training path.
     for (int r = 0; r < size_; ++r) {
-      std::string text = r == rank_ ? mine : std::string(static_cast<std::size_t>(lengths[static_cast<std::size_t>(r)]), '\0');
+      std::string text =
+          r == rank_ ? mine : std::string(static_cast<std::size_t>(lengths[static_cast<std::size_t>(r)]), '\0');
       broadcast(std::as_writable_bytes(std::span(text.data(), text.size())), r);
       if (rank_ == root) all.push_back(std::move(text));
     }
@@ -70,7 +71,8 @@ class MpiComm final : public Comm {
     for (std::size_t begin = 0; begin < values.size(); begin += kMaxCount) {
       const std::size_t count = std::min(kMaxCount, values.size() - begin);
       MPI_Request request;
-      MPI_CHECK(MPI_Iallreduce(MPI_IN_PLACE, values.data() + begin, static_cast<int>(count), type, MPI_SUM, comm_, &request));
+      MPI_CHECK(
+          MPI_Iallreduce(MPI_IN_PLACE, values.data() + begin, static_cast<int>(count), type, MPI_SUM, comm_, &request));
       wait(request);
     }
   }

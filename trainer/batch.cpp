@@ -4,7 +4,8 @@
 
 namespace sy {
 
-void BatchBuilder::add(const int32_t* tokens, const int32_t* targets, const int32_t* document_start, int64_t sample_id) {
+void BatchBuilder::add(const int32_t* tokens, const int32_t* targets, const int32_t* document_start,
+                       int64_t sample_id) {
   const auto row_begin = static_cast<int32_t>(tokens_.size());
   tokens_.insert(tokens_.end(), tokens, tokens + seq_length_);
   targets_.insert(targets_.end(), targets, targets + seq_length_);
@@ -33,7 +34,8 @@ Batch BatchBuilder::build(Context& ctx) {
   batch.position_T = ints(positions_);
   batch.first_key_T = ints(first_keys_);
   batch.sequences = static_cast<int64_t>(sample_ids_.size());
-  batch.sample_id_B = ctx.from_host<int64_t>(std::span<const int64_t>(sample_ids_), {batch.sequences}, MemoryKind::data);
+  batch.sample_id_B =
+      ctx.from_host<int64_t>(std::span<const int64_t>(sample_ids_), {batch.sequences}, MemoryKind::data);
   batch.seq_length = seq_length_;
   *this = BatchBuilder(seq_length_);
   return batch;

@@ -103,10 +103,8 @@ void load_checkpoint(Context& ctx, Decoder& decoder, Optimizer* optimizer, const
     for (const Run& run : runs(*entry.parameter))
       reader.read_box(entry.prefix + entry.parameter->name, run.part->name, Box::whole(run.part->shape),
                       whole.data() + run.begin * element);
-    if (entry.prefix.empty())
-      decoder.parameters().set_exact(*entry.parameter, whole.data());
-    else
-      ctx.copy_from_host(entry.tensor, whole.data());
+    if (entry.prefix.empty()) decoder.parameters().set_exact(*entry.parameter, whole.data());
+    else ctx.copy_from_host(entry.tensor, whole.data());
   }
   for (const moe::StateTensor& s : decoder.state()) {
     std::vector<std::byte> bytes(static_cast<std::size_t>(s.tensor.bytes()));

@@ -1,8 +1,8 @@
 // Training state <-> checkpoint directory: parameters (exact values, per part), moments, router state.
 //
 // Tensors in a checkpoint: "<parameter>" with the part's Hugging Face name, "optimizer.m.<parameter>" and
-// "optimizer.v.<parameter>" likewise, "state.<name>". Vocabulary padding is not stored (its values and moments are zero).
-// Rank r of n writes the parameters whose index is r modulo n; any number of ranks reads.
+// "optimizer.v.<parameter>" likewise, "state.<name>". Vocabulary padding is not stored (its values and moments are
+// zero). Rank r of n writes the parameters whose index is r modulo n; any number of ranks reads.
 #pragma once
 
 #include <string>

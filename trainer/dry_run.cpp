@@ -23,7 +23,8 @@ DryRun dry_run(const Config& config) {
   // Two waves: the second meets gradients that the first has left, as in a real step with accumulation.
   const int64_t waves = config.train.global_batch_size > config.train.micro_batch_size ? 2 : 1;
   step.run(1, config.optimizer.lr, 0, waves, [&](int64_t, BatchBuilder& builder) {
-    for (int64_t i = 0; i < config.train.micro_batch_size; ++i) builder.add(zeros.data(), zeros.data(), zeros.data(), i);
+    for (int64_t i = 0; i < config.train.micro_batch_size; ++i)
+      builder.add(zeros.data(), zeros.data(), zeros.data(), i);
   });
   return {.memory = ctx.allocator().use(),
           .total_parameters = decoder.total_parameters(),

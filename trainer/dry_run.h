@@ -8,7 +8,7 @@
 namespace sy {
 
 struct DryRun {
-  MemoryUse memory;                // live after, and peaks over, one whole step on one rank
+  MemoryUse memory;  // live after, and peaks over, one whole step on one rank
   int64_t total_parameters = 0, active_parameters = 0;
   double training_flops_per_token = 0;
   int64_t moe_layers = 0;

@@ -23,7 +23,8 @@ std::vector<int64_t> bytes_per_token(const Tokenizer& tokenizer) {
 }  // namespace
 
 EvalReport evaluate(Context& ctx, Decoder& decoder, const std::vector<std::unique_ptr<EvalDataset>>& sets,
-                    const Tokenizer& tokenizer, int64_t seq_length, int64_t micro_batch_size, int64_t max_windows, Comm& comm) {
+                    const Tokenizer& tokenizer, int64_t seq_length, int64_t micro_batch_size, int64_t max_windows,
+                    Comm& comm) {
   struct Window {
     const EvalDataset* set;
     int64_t index;
@@ -31,7 +32,8 @@ EvalReport evaluate(Context& ctx, Decoder& decoder, const std::vector<std::uniqu
   std::vector<Window> windows;
   for (const auto& set : sets)
     for (int64_t i = 0; i < set->num_windows(); ++i) windows.push_back({set.get(), i});
-  if (max_windows > 0 && static_cast<int64_t>(windows.size()) > max_windows) windows.resize(static_cast<std::size_t>(max_windows));
+  if (max_windows > 0 && static_cast<int64_t>(windows.size()) > max_windows)
+    windows.resize(static_cast<std::size_t>(max_windows));
 
   // Losses are summed undivided here: the denominator is known only at the end.
   const StepState saved = ctx.host_step_state;

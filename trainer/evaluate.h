@@ -13,13 +13,14 @@
 namespace sy {
 
 struct EvalReport {
-  double loss = 0;            // nats per target token
-  double bits_per_byte = 0;   // of the text behind the targets
+  double loss = 0;           // nats per target token
+  double bits_per_byte = 0;  // of the text behind the targets
   int64_t tokens = 0;
 };
 
 // Scores up to `max_windows` windows of all sets together (0: all), micro_batch_size at a time.
 EvalReport evaluate(Context& ctx, Decoder& decoder, const std::vector<std::unique_ptr<EvalDataset>>& sets,
-                    const Tokenizer& tokenizer, int64_t seq_length, int64_t micro_batch_size, int64_t max_windows, Comm& comm);
+                    const Tokenizer& tokenizer, int64_t seq_length, int64_t micro_batch_size, int64_t max_windows,
+                    Comm& comm);
 
 }  // namespace sy

@@ -67,7 +67,9 @@ std::vector<std::vector<int32_t>> generate_tokens(Context& ctx, Decoder& decoder
                                                   const std::vector<std::vector<int32_t>>& prompts,
                                                   const SampleOptions& o) {
   if (!can_generate(decoder))
-    user_error("this model's routing looks at other tokens (moe.allow_batch_dependent_routing), so it cannot generate token by token");
+    user_error(
+        "this model's routing looks at other tokens (moe.allow_batch_dependent_routing), so it cannot generate token "
+        "by token");
   const std::size_t rows = prompts.size();
   std::vector<std::vector<int32_t>> texts = prompts, continuations(rows);
   std::size_t longest = 0;
@@ -77,8 +79,10 @@ std::vector<std::vector<int32_t>> generate_tokens(Context& ctx, Decoder& decoder
   }
   const int64_t capacity = static_cast<int64_t>(longest) + o.max_new_tokens, vocab = decoder.config().vocab_size;
   if (capacity > decoder.config().max_position_embeddings)
-    user_error("{} prompt tokens and {} new ones exceed model.max_position_embeddings: {}; shorten the prompt or lower --max-new-tokens",
-               longest, o.max_new_tokens, decoder.config().max_position_embeddings);
+    user_error(
+        "{} prompt tokens and {} new ones exceed model.max_position_embeddings: {}; shorten the prompt or lower "
+        "--max-new-tokens",
+        longest, o.max_new_tokens, decoder.config().max_position_embeddings);
   Tape* const tape = std::exchange(ctx.tape, nullptr);
   DecodeCache cache = decoder.make_cache(static_cast<int64_t>(rows), capacity);
   std::vector<std::vector<double>> next(rows);

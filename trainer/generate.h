@@ -21,8 +21,8 @@ struct SampleOptions {
 // False when a layer's routing looks at other tokens: a token alone has no competition then.
 bool can_generate(Decoder& decoder);
 
-// Continuations (without the prompts) up to the end-of-document token or max_new_tokens. An empty prompt starts from the
-// end-of-document token. UserError if prompt and continuation exceed max_position_embeddings.
+// Continuations (without the prompts) up to the end-of-document token or max_new_tokens. An empty prompt starts from
+// the end-of-document token. UserError if prompt and continuation exceed max_position_embeddings.
 std::vector<std::vector<int32_t>> generate_tokens(Context& ctx, Decoder& decoder, int32_t eod_id,
                                                   const std::vector<std::vector<int32_t>>& prompts,
                                                   const SampleOptions& options);
@@ -30,7 +30,8 @@ std::vector<std::string> generate_texts(Context& ctx, Decoder& decoder, const To
                                         const std::vector<std::string>& prompts, const SampleOptions& options);
 
 // The next token from logits [vocab] (accumulation type widened to double).
-int32_t sample_token(const std::vector<double>& logits, const SampleOptions& options, uint64_t prompt, uint64_t position);
+int32_t sample_token(const std::vector<double>& logits, const SampleOptions& options, uint64_t prompt,
+                     uint64_t position);
 
 // `switchyard generate CHECKPOINT --prompt ...`
 int run_generate(int argc, char** argv);

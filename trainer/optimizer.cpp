@@ -17,7 +17,8 @@ Optimizer::Optimizer(Context& ctx, Decoder& decoder, const OptimizerConfig& conf
   int64_t offset = 0;
   for (Parameter& p : parameters_.all()) {
     const int64_t end = offset + p.value.count();
-    moments_.push_back({&p, m.slice(offset, end).reshape(p.value.shape()), v.slice(offset, end).reshape(p.value.shape())});
+    moments_.push_back(
+        {&p, m.slice(offset, end).reshape(p.value.shape()), v.slice(offset, end).reshape(p.value.shape())});
     offset = end;
   }
   norm_total_ = ctx.zeros({1}, DType::f64, MemoryKind::workspace);
@@ -26,9 +27,12 @@ Optimizer::Optimizer(Context& ctx, Decoder& decoder, const OptimizerConfig& conf
 
 bool Optimizer::decays(const Parameter& p) const {
   switch (config_.weight_decay_on) {
-    case DecayGroups::kAll: return true;
-    case DecayGroups::kMatricesAndEmbeddings: return p.decay;
-    case DecayGroups::kMatrices: return p.decay && p.name != "model.embed_tokens.weight" && p.name != "lm_head.weight";
+    case DecayGroups::kAll:
+      return true;
+    case DecayGroups::kMatricesAndEmbeddings:
+      return p.decay;
+    case DecayGroups::kMatrices:
+      return p.decay && p.name != "model.embed_tokens.weight" && p.name != "lm_head.weight";
   }
   return true;
 }

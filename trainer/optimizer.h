@@ -14,7 +14,8 @@ class Optimizer {
   Optimizer(Context& ctx, Decoder& decoder, const OptimizerConfig& config);
 
   // After backward and the reduction over ranks: the gradient norm, the clip coefficient and the finite flag are
-  // formed on the device from the gradients and `loss` ([1] f64), then every parameter is updated unless the flag says skip.
+  // formed on the device from the gradients and `loss` ([1] f64), then every parameter is updated unless the flag says
+  // skip.
   void step(const Tensor& loss);
 
   // The first parameter whose gradient is not finite, "" if none: for the message after a skipped step.

@@ -15,11 +15,13 @@ struct Sheet {
   double bf16, f32, f64;
 };
 // Dense tensor-core bf16, plain f32 and f64 TFLOP/s from the vendors' data sheets (SXM parts).
-constexpr Sheet kSheets[] = {{"H100", 989, 67, 67}, {"H200", 989, 67, 67}, {"A100", 312, 19.5, 19.5}, {"B200", 2250, 80, 40}};
+constexpr Sheet kSheets[] = {
+    {"H100", 989, 67, 67}, {"H200", 989, 67, 67}, {"A100", 312, 19.5, 19.5}, {"B200", 2250, 80, 40}};
 
 double cpu_peak(Context& ctx, DType dtype) {
   constexpr int64_t kSize = 1024;
-  const Tensor a = ctx.zeros({kSize, kSize}, dtype, MemoryKind::workspace), b = ctx.zeros({kSize, kSize}, dtype, MemoryKind::workspace);
+  const Tensor a = ctx.zeros({kSize, kSize}, dtype, MemoryKind::workspace),
+               b = ctx.zeros({kSize, kSize}, dtype, MemoryKind::workspace);
   const Tensor c = ctx.empty({kSize, kSize}, dtype, MemoryKind::workspace);
   double best = 0;
   for (int i = 0; i < 6; ++i) {

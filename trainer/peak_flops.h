@@ -1,5 +1,6 @@
 // The peak rate that "% of peak" refers to: for GPUs the data sheet's dense rate of the type; for CPUs, where data
-// sheets say little about a virtual machine, the rate of a large matrix product measured at start (a third of a second).
+// sheets say little about a virtual machine, the rate of a large matrix product measured at start (a third of a
+// second).
 #pragma once
 
 #include "csrc/core/context.h"

@@ -27,9 +27,9 @@ struct ProgressOptions {
   // Lines style: prints when `done` reaches a multiple of line_interval, or, if that is 0, every line_seconds.
   int64_t line_interval = 0;
   double line_seconds = 10;
-  int width = 100;                               // of the terminal, in columns
-  std::function<void(std::string_view)> output;  // default: standard error
-  std::function<double()> clock;                 // seconds; default: a steady clock
+  int width = 100;                                    // of the terminal, in columns
+  std::function<void(std::string_view)> output = {};  // default: standard error
+  std::function<double()> clock = {};                 // seconds; default: a steady clock
 };
 
 // kSilent on ranks above 0, kBar if standard error is a terminal (and TERM is not "dumb"), else kLines.

@@ -3,9 +3,9 @@
 #include <omp.h>
 #include <sched.h>
 
+#include <fmt/ranges.h>
 #include <algorithm>
 #include <cstdlib>
-#include <fmt/ranges.h>
 
 #include "csrc/core/device.h"
 #include "csrc/core/launch.h"
@@ -15,9 +15,12 @@ namespace sy {
 
 DType training_dtype(ComputeType type) {
   switch (type) {
-    case ComputeType::kF32: return DType::f32;
-    case ComputeType::kBf16: return DType::bf16;
-    case ComputeType::kF64: return DType::f64;
+    case ComputeType::kF32:
+      return DType::f32;
+    case ComputeType::kBf16:
+      return DType::bf16;
+    case ComputeType::kF64:
+      return DType::f64;
   }
   return DType::f32;
 }
@@ -33,7 +36,7 @@ namespace {
 
 void set_threads(const Config& config, Comm& comm) {
   const int allowed = allowed_cpus();
-  const int asked = config.device.threads > 0 ? static_cast<int>(config.device.threads)
+  const int asked = config.device.threads > 0                   ? static_cast<int>(config.device.threads)
                     : std::getenv("OMP_NUM_THREADS") != nullptr ? omp_get_max_threads()
                                                                 : allowed;
   omp_set_num_threads(asked);

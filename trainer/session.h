@@ -14,8 +14,8 @@ namespace sy {
 
 DType training_dtype(ComputeType type);
 
-// The context for config.device, with OpenMP threads set. Refuses `cuda` when no GPU is there or kernels are missing for
-// this config (found by a dry run on the meta device), naming them.
+// The context for config.device, with OpenMP threads set. Refuses `cuda` when no GPU is there or kernels are missing
+// for this config (found by a dry run on the meta device), naming them.
 std::unique_ptr<Context> make_context(const Config& config, Comm& comm);
 
 // CPU threads this process may use (its affinity mask).

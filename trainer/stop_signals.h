@@ -1,8 +1,10 @@
 // Signals of a training run. A watcher thread receives them, so nothing happens inside a handler.
 //
-//   SIGUSR1 (mpirun passes it on), or SIGTERM sent to the ranks by a scheduler: requested() becomes true; the ranks agree
+//   SIGUSR1 (mpirun passes it on), or SIGTERM sent to the ranks by a scheduler: requested() becomes true; the ranks
+//   agree
 //     on the step in the step's own reduction, write a checkpoint and exit with 75.
-//   SIGTERM or SIGINT from mpirun itself, or Ctrl-C on a single process: about a second is left before SIGKILL. The watcher
+//   SIGTERM or SIGINT from mpirun itself, or Ctrl-C on a single process: about a second is left before SIGKILL. The
+//   watcher
 //     prints the step and the last complete checkpoint and ends the process; nothing is written.
 #pragma once
 

@@ -27,9 +27,10 @@ namespace sy {
 
 namespace {
 
-// Keys that may change between two starts of one run: they alter how long it runs and what it reports, not the model's path.
+// Keys that may change between two starts of one run: they alter how long it runs and what it reports, not the model's
+// path.
 const std::vector<std::string> kChangeable = {"train.train_iters", "train.eval_interval", "train.eval_iters",
-                                              "logging", "checkpoint", "device"};
+                                              "logging",           "checkpoint",          "device"};
 
 double seconds_now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -63,7 +64,7 @@ class Run {
   std::unique_ptr<Decoder> decoder_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<TrainStep> step_;
-  std::unique_ptr<RunFolder> folder_;      // rank 0
+  std::unique_ptr<RunFolder> folder_;       // rank 0
   std::unique_ptr<MetricsWriter> metrics_;  // rank 0
   std::unique_ptr<Progress> progress_;
   Schedule schedule_;
@@ -83,7 +84,8 @@ Run::Run(Config config, Comm& comm, StopSignals& signals)
   const TrainConfig& t = config_.train;
   tokenizer_ = make_tokenizer(config_.data.tokenizer);
   data_ = open_train_data(config_.data, t.seq_length, config_.model.vocab_size, t.seed);
-  if (t.eval_iters > 0) eval_sets_ = open_eval_data(config_.data, Split::kValid, t.seq_length, config_.model.vocab_size);
+  if (t.eval_iters > 0)
+    eval_sets_ = open_eval_data(config_.data, Split::kValid, t.seq_length, config_.model.vocab_size);
   ctx_ = make_context(config_, comm_);
   decoder_ = std::make_unique<Decoder>(*ctx_, config_.model, config_.moe,
                                        DecoderOptions{.dtype = training_dtype(t.dtype),
@@ -107,7 +109,8 @@ Run::Run(Config config, Comm& comm, StopSignals& signals)
     metrics_ = std::make_unique<MetricsWriter>(config_.logging.run_dir, first_step_ > 1 ? first_step_ - 1 : -1);
     if (first_step_ == 1) metrics_->log_text("config", text);
   });
-  peak_tflops_ = config_.device.peak_tflops > 0 ? config_.device.peak_tflops : measured_peak_tflops(*ctx_, training_dtype(t.dtype));
+  peak_tflops_ = config_.device.peak_tflops > 0 ? config_.device.peak_tflops
+                                                : measured_peak_tflops(*ctx_, training_dtype(t.dtype));
   progress_ = std::make_unique<Progress>(ProgressOptions{.label = "train",
                                                          .total = t.train_iters,
                                                          .style = default_progress_style(comm_.rank()),
@@ -117,9 +120,10 @@ Run::Run(Config config, Comm& comm, StopSignals& signals)
   signals_.set_last_words([this]() -> std::string {
     if (!root()) return "";
     const int64_t complete = complete_step_;
-    return fmt::format("stopped by a signal in step {}; {}", current_step_.load(),
-                       complete < 0 ? std::string("no checkpoint was written")
-                                    : fmt::format("last complete checkpoint: {}/{}", checkpoints_, step_directory_name(complete)));
+    return fmt::format(
+        "stopped by a signal in step {}; {}", current_step_.load(),
+        complete < 0 ? std::string("no checkpoint was written")
+                     : fmt::format("last complete checkpoint: {}/{}", checkpoints_, step_directory_name(complete)));
   });
 }
 
@@ -127,8 +131,10 @@ void Run::resume() {
   if (config_.checkpoint.load == "none") {
     on_root(comm_, [&] {
       if (folder_->is_resuming() && find_latest_checkpoint(checkpoints_))
-        user_error("'{}' already holds checkpoints of this run; set checkpoint.load: auto to continue it, or another "
-                   "logging.run_dir to start afresh", config_.logging.run_dir);
+        user_error(
+            "'{}' already holds checkpoints of this run; set checkpoint.load: auto to continue it, or another "
+            "logging.run_dir to start afresh",
+            config_.logging.run_dir);
     });
     return;
   }
@@ -255,8 +261,8 @@ int Run::stop_not_finite(int64_t step, const StepReport& report) {
   const std::string what = !std::isfinite(report.lm_loss) ? fmt::format("the loss is {}", report.lm_loss)
                                                           : std::string("a gradient is not finite");
   progress_->message(fmt::format(
-      "error: step {}: {}{}; nothing was updated; last good checkpoint: {}. Lower optimizer.lr or check the data", step, what,
-      bad.empty() ? "" : fmt::format(" (first in '{}')", bad),
+      "error: step {}: {}{}; nothing was updated; last good checkpoint: {}. Lower optimizer.lr or check the data", step,
+      what, bad.empty() ? "" : fmt::format(" (first in '{}')", bad),
       saved_step_ < 0 ? std::string("none") : checkpoints_ + "/" + step_directory_name(saved_step_)));
   finish(step - 1, "not_finite");
   return 1;
@@ -291,12 +297,14 @@ void Run::show_sample() {
   options.seed = static_cast<uint64_t>(config_.train.seed);
   const std::string prompt = "And the LORD said";
   const std::string text = generate_texts(*ctx_, *decoder_, *tokenizer_, {prompt}, options).front();
-  fmt::print(stderr, "sample (switchyard generate {} --prompt \"{}\"):\n{}{}\n", config_.logging.run_dir, prompt, prompt, text);
+  fmt::print(stderr, "sample (switchyard generate {} --prompt \"{}\"):\n{}{}\n", config_.logging.run_dir, prompt,
+             prompt, text);
 }
 
 }  // namespace
 
-int run_train(const std::string& config_path, const std::vector<std::string>& overrides, Comm& comm, StopSignals& signals) {
+int run_train(const std::string& config_path, const std::vector<std::string>& overrides, Comm& comm,
+              StopSignals& signals) {
   Run run(load_config(config_path, overrides, comm.size()), comm, signals);
   return run.train();
 }

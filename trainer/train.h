@@ -10,6 +10,7 @@
 namespace sy {
 
 // Returns the exit code: 0 done, 75 stopped on request after a checkpoint, 1 loss or gradient not finite.
-int run_train(const std::string& config_path, const std::vector<std::string>& overrides, Comm& comm, StopSignals& signals);
+int run_train(const std::string& config_path, const std::vector<std::string>& overrides, Comm& comm,
+              StopSignals& signals);
 
 }  // namespace sy

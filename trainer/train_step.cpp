@@ -94,10 +94,8 @@ void TrainStep::gather_report(StepReport& report, bool wants_stop) {
   comm_.all_reduce_sum(std::span<int64_t>(kept));
 
   for (std::size_t i = 0; i < num_losses; ++i) {
-    if (sink_.names()[i] == "lm_loss")
-      report.lm_loss = sums[i];
-    else
-      report.extra_losses.emplace_back(sink_.names()[i], sums[i]);
+    if (sink_.names()[i] == "lm_loss") report.lm_loss = sums[i];
+    else report.extra_losses.emplace_back(sink_.names()[i], sums[i]);
   }
   report.stop_requests = static_cast<int64_t>(sums[num_losses] + 0.5);
   auto load = kept.begin();

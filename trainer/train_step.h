@@ -22,16 +22,16 @@ struct StepReport {
   double lm_loss = 0;                                        // nats per target token
   std::vector<std::pair<std::string, double>> extra_losses;  // "z_loss", ...
   double grad_norm = 0;
-  bool skipped = false;              // loss or gradient not finite: nothing was updated
-  int64_t stop_requests = 0;         // ranks that want to stop
+  bool skipped = false;       // loss or gradient not finite: nothing was updated
+  int64_t stop_requests = 0;  // ranks that want to stop
   int64_t target_tokens = 0, batch_tokens = 0;
   struct MoeReport {
     int64_t layer = 0;
-    double max_vio = 0;              // (largest load - mean load) / mean load, after capacity
-    double entropy = 0;              // mean entropy of the router's probabilities, nats
-    double dropped_fraction = 0;     // of the assignments asked for
-    int64_t dead_experts = 0;        // without a single token in this step
-    std::vector<int64_t> load;       // kept assignments per expert
+    double max_vio = 0;           // (largest load - mean load) / mean load, after capacity
+    double entropy = 0;           // mean entropy of the router's probabilities, nats
+    double dropped_fraction = 0;  // of the assignments asked for
+    int64_t dead_experts = 0;     // without a single token in this step
+    std::vector<int64_t> load;    // kept assignments per expert
   };
   std::vector<MoeReport> moe;
 };

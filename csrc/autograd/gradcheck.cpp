@@ -5,8 +5,8 @@
 
 namespace sy {
 
-GradcheckResult gradcheck(const std::vector<GradcheckInput>& inputs, const std::function<double()>& loss, double epsilon,
-                          int64_t samples) {
+GradcheckResult gradcheck(const std::vector<GradcheckInput>& inputs, const std::function<double()>& loss,
+                          double epsilon, int64_t samples) {
   GradcheckResult result;
   for (const GradcheckInput& input : inputs) {
     const int64_t count = input.value.count();

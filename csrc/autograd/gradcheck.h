@@ -1,7 +1,8 @@
 // Gradient check by central differences in f64.
 //
-// `loss(ctx)` runs the computation on the inputs and returns the scalar  sum(output * upstream)  or a loss; `backward` has
-// left analytic gradients. For sampled elements e of each tensor:  numeric = (loss(e + eps) - loss(e - eps)) / (2 eps).
+// `loss(ctx)` runs the computation on the inputs and returns the scalar  sum(output * upstream)  or a loss; `backward`
+// has left analytic gradients. For sampled elements e of each tensor:  numeric = (loss(e + eps) - loss(e - eps)) / (2
+// eps).
 #pragma once
 
 #include <functional>

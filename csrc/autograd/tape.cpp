@@ -15,10 +15,13 @@ void Var::add_grad(Context& ctx, Tensor gradient) const {
     return;
   }
   // Two inputs of one op may have received the same tensor: write only into storage that nobody else holds.
-  Tensor sum = node_->grad.unique() ? node_->grad : gradient.unique() ? gradient : ctx.empty(gradient.shape(), gradient.dtype());
+  Tensor sum = node_->grad.unique() ? node_->grad
+               : gradient.unique()  ? gradient
+                                    : ctx.empty(gradient.shape(), gradient.dtype());
   dispatch_float(sum.dtype(), [&]<class T>() {
     SY_LAUNCH(ctx, add,
-              (kernels::Add<T>{.a = node_->grad.data<T>(), .b = gradient.data<T>(), .y = sum.data<T>(), .count = sum.count()}));
+              (kernels::Add<T>{
+                  .a = node_->grad.data<T>(), .b = gradient.data<T>(), .y = sum.data<T>(), .count = sum.count()}));
   });
   node_->grad = std::move(sum);
 }

@@ -3,7 +3,8 @@
 // An op computes its value, then records a closure that turns the gradient of its output into gradients of its inputs.
 // Losses carry no Var of their own: they are divided by global denominators before backward (kernels/step_state.h), so
 // their closures add final gradients directly and backward() needs no seed. Gradients of parameters go straight into
-// the parameter's main gradient in the accumulation type. Closures run in reverse order of recording and are freed as they run; no double backward.
+// the parameter's main gradient in the accumulation type. Closures run in reverse order of recording and are freed as
+// they run; no double backward.
 #pragma once
 
 #include <functional>
@@ -21,7 +22,8 @@ struct Parameter;
 class Var {
  public:
   Var() = default;
-  explicit Var(Tensor value, bool requires_grad = false) : node_(std::make_shared<Node>(Node{std::move(value), {}, requires_grad})) {}
+  explicit Var(Tensor value, bool requires_grad = false)
+      : node_(std::make_shared<Node>(Node{std::move(value), {}, requires_grad})) {}
 
   bool defined() const { return node_ != nullptr; }
   const Tensor& value() const { return node_->value; }

@@ -79,9 +79,9 @@ class CpuAllocator final : public Allocator {
     const int64_t rounded = (bytes + 63) / 64 * 64;
     void* pointer = nullptr;
     if (posix_memalign(&pointer, static_cast<std::size_t>(alignment), static_cast<std::size_t>(rounded)) != 0)
-      throw UserError(
-          fmt::format("out of memory: {} bytes asked for on the CPU; lower train.micro_batch_size, or set train.recompute: full",
-                      bytes));
+      throw UserError(fmt::format(
+          "out of memory: {} bytes asked for on the CPU; lower train.micro_batch_size, or set train.recompute: full",
+          bytes));
     if (rounded >= kHugePage) madvise(pointer, static_cast<std::size_t>(rounded), MADV_HUGEPAGE);
     sizes_[pointer] = rounded;
     return pointer;

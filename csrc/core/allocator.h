@@ -24,7 +24,7 @@ struct MemoryUse {
   std::array<int64_t, kNumMemoryKinds> live_bytes{};
   std::array<int64_t, kNumMemoryKinds> peak_bytes{};  // each kind's own peak
   int64_t total_live_bytes = 0;
-  int64_t total_peak_bytes = 0;                       // peak of the sum
+  int64_t total_peak_bytes = 0;  // peak of the sum
 };
 
 class Allocator {

@@ -30,7 +30,8 @@ template <class... Args>
 }  // namespace sy
 
 // SY_CHECK(cond, "message with {}", values...): throws sy::Error with the expression, the place and the values.
-#define SY_CHECK(cond, ...)                                                                        \
-  do {                                                                                             \
-    if (!(cond)) [[unlikely]] ::sy::throw_error(#cond, __FILE__, __LINE__, ::fmt::format(__VA_ARGS__)); \
+#define SY_CHECK(cond, ...)                                                     \
+  do {                                                                          \
+    if (!(cond)) [[unlikely]]                                                   \
+      ::sy::throw_error(#cond, __FILE__, __LINE__, ::fmt::format(__VA_ARGS__)); \
   } while (0)

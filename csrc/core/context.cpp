@@ -10,9 +10,12 @@ namespace {
 
 std::unique_ptr<Allocator> make_allocator(DeviceType device) {
   switch (device) {
-    case DeviceType::cpu: return make_cpu_allocator();
-    case DeviceType::meta: return make_meta_allocator();
-    case DeviceType::cuda: return make_cuda_allocator();
+    case DeviceType::cpu:
+      return make_cpu_allocator();
+    case DeviceType::meta:
+      return make_meta_allocator();
+    case DeviceType::cuda:
+      return make_cuda_allocator();
   }
   return nullptr;
 }
@@ -46,18 +49,14 @@ Tensor Context::zeros(Shape shape, DType dtype, MemoryKind kind) {
 
 void Context::set_zero(const Tensor& tensor) {
   if (tensor.raw() == nullptr) return;
-  if (device() == DeviceType::cuda)
-    device_api::set_zero(tensor.raw(), tensor.bytes(), stream_);
-  else
-    std::memset(tensor.raw(), 0, static_cast<std::size_t>(tensor.bytes()));
+  if (device() == DeviceType::cuda) device_api::set_zero(tensor.raw(), tensor.bytes(), stream_);
+  else std::memset(tensor.raw(), 0, static_cast<std::size_t>(tensor.bytes()));
 }
 
 void Context::copy_from_host(const Tensor& destination, const void* source) {
   if (destination.raw() == nullptr) return;
-  if (device() == DeviceType::cuda)
-    device_api::copy_from_host(destination.raw(), source, destination.bytes(), stream_);
-  else
-    std::memcpy(destination.raw(), source, static_cast<std::size_t>(destination.bytes()));
+  if (device() == DeviceType::cuda) device_api::copy_from_host(destination.raw(), source, destination.bytes(), stream_);
+  else std::memcpy(destination.raw(), source, static_cast<std::size_t>(destination.bytes()));
 }
 
 void Context::copy_to_host(void* destination, const Tensor& source) {
@@ -65,10 +64,8 @@ void Context::copy_to_host(void* destination, const Tensor& source) {
     std::memset(destination, 0, static_cast<std::size_t>(source.bytes()));
     return;
   }
-  if (device() == DeviceType::cuda)
-    device_api::copy_to_host(destination, source.raw(), source.bytes(), stream_);
-  else
-    std::memcpy(destination, source.raw(), static_cast<std::size_t>(source.bytes()));
+  if (device() == DeviceType::cuda) device_api::copy_to_host(destination, source.raw(), source.bytes(), stream_);
+  else std::memcpy(destination, source.raw(), static_cast<std::size_t>(source.bytes()));
 }
 
 void Context::copy(const Tensor& destination, const Tensor& source) {
@@ -78,8 +75,7 @@ void Context::copy(const Tensor& destination, const Tensor& source) {
   if (destination.raw() == nullptr) return;
   if (device() == DeviceType::cuda)
     device_api::copy_on_device(destination.raw(), source.raw(), source.bytes(), stream_);
-  else
-    std::memcpy(destination.raw(), source.raw(), static_cast<std::size_t>(source.bytes()));
+  else std::memcpy(destination.raw(), source.raw(), static_cast<std::size_t>(source.bytes()));
 }
 
 void Context::synchronize() {

@@ -63,9 +63,9 @@ class Context {
   void download_step_state();
   StepState* step_state() const;
 
-  Tape* tape = nullptr;       // null: nothing is recorded (evaluation, generation)
-  Replay* replay = nullptr;   // saved routing of a recomputed region (csrc/autograd/checkpoint.h); null outside
-  Comm* comm = nullptr;       // null: one rank
+  Tape* tape = nullptr;      // null: nothing is recorded (evaluation, generation)
+  Replay* replay = nullptr;  // saved routing of a recomputed region (csrc/autograd/checkpoint.h); null outside
+  Comm* comm = nullptr;      // null: one rank
   bool training = false;
   MemoryKind memory_kind = MemoryKind::activations;
   // Expert segments start at multiples of this many rows (1 on the CPU, the GEMM tile on a GPU).

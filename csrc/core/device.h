@@ -7,8 +7,8 @@
 
 namespace sy::device_api {
 
-int device_count();           // 0 without a usable GPU (any error counts as none)
-std::string device_name();    // of the current GPU
+int device_count();         // 0 without a usable GPU (any error counts as none)
+std::string device_name();  // of the current GPU
 void* create_stream();
 void destroy_stream(void* stream);
 void synchronize(void* stream);

@@ -26,7 +26,8 @@ class CudaAllocator final : public Allocator {
     void* pointer = nullptr;
     const cudaError_t status = cudaMallocAsync(&pointer, static_cast<std::size_t>(bytes), nullptr);
     if (status == cudaErrorMemoryAllocation)
-      user_error("out of GPU memory: {} bytes asked for; lower train.micro_batch_size, or set train.recompute: full", bytes);
+      user_error("out of GPU memory: {} bytes asked for; lower train.micro_batch_size, or set train.recompute: full",
+                 bytes);
     check(status, "cudaMallocAsync");
     return pointer;
   }
@@ -61,15 +62,18 @@ void set_zero(void* pointer, int64_t bytes, void* stream) {
   SY_CUDA_CALL(cudaMemsetAsync(pointer, 0, static_cast<std::size_t>(bytes), as_stream(stream)));
 }
 void copy_from_host(void* destination, const void* source, int64_t bytes, void* stream) {
-  SY_CUDA_CALL(cudaMemcpyAsync(destination, source, static_cast<std::size_t>(bytes), cudaMemcpyHostToDevice, as_stream(stream)));
+  SY_CUDA_CALL(
+      cudaMemcpyAsync(destination, source, static_cast<std::size_t>(bytes), cudaMemcpyHostToDevice, as_stream(stream)));
   SY_CUDA_CALL(cudaStreamSynchronize(as_stream(stream)));
 }
 void copy_to_host(void* destination, const void* source, int64_t bytes, void* stream) {
-  SY_CUDA_CALL(cudaMemcpyAsync(destination, source, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToHost, as_stream(stream)));
+  SY_CUDA_CALL(
+      cudaMemcpyAsync(destination, source, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToHost, as_stream(stream)));
   SY_CUDA_CALL(cudaStreamSynchronize(as_stream(stream)));
 }
 void copy_on_device(void* destination, const void* source, int64_t bytes, void* stream) {
-  SY_CUDA_CALL(cudaMemcpyAsync(destination, source, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToDevice, as_stream(stream)));
+  SY_CUDA_CALL(cudaMemcpyAsync(destination, source, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToDevice,
+                               as_stream(stream)));
 }
 
 }  // namespace device_api

@@ -85,10 +85,14 @@ constexpr DType accumulation_dtype(DType type) { return type == DType::f64 ? DTy
 template <class F>
 decltype(auto) dispatch_float(DType type, F&& f) {
   switch (type) {
-    case DType::f32: return f.template operator()<float>();
-    case DType::bf16: return f.template operator()<bf16>();
-    case DType::f64: return f.template operator()<double>();
-    default: throw Error(fmt::format("no floating-point kernel for {}", dtype_name(type)));
+    case DType::f32:
+      return f.template operator()<float>();
+    case DType::bf16:
+      return f.template operator()<bf16>();
+    case DType::f64:
+      return f.template operator()<double>();
+    default:
+      throw Error(fmt::format("no floating-point kernel for {}", dtype_name(type)));
   }
 }
 
@@ -96,9 +100,12 @@ decltype(auto) dispatch_float(DType type, F&& f) {
 template <class F>
 decltype(auto) dispatch_accumulation(DType type, F&& f) {
   switch (type) {
-    case DType::f32: return f.template operator()<float>();
-    case DType::f64: return f.template operator()<double>();
-    default: throw Error(fmt::format("{} is not an accumulation type", dtype_name(type)));
+    case DType::f32:
+      return f.template operator()<float>();
+    case DType::f64:
+      return f.template operator()<double>();
+    default:
+      throw Error(fmt::format("{} is not an accumulation type", dtype_name(type)));
   }
 }
 

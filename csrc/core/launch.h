@@ -32,7 +32,9 @@ void launch_on(Context& ctx, [[maybe_unused]] const char* name, const Args& args
     case DeviceType::meta:
       if constexpr (!std::is_invocable_v<F, kernels::Cuda, const Args&>) note_kernel_without_cuda(name);
       return;
-    case DeviceType::cpu: body(kernels::Cpu{}, args); return;
+    case DeviceType::cpu:
+      body(kernels::Cpu{}, args);
+      return;
     case DeviceType::cuda:
       if constexpr (kHasCuda && std::is_invocable_v<F, kernels::Cuda, const Args&>) {
         body(kernels::Cuda{ctx.stream()}, args);
@@ -45,8 +47,8 @@ void launch_on(Context& ctx, [[maybe_unused]] const char* name, const Args& args
 
 }  // namespace sy
 
-#define SY_LAUNCH(ctx, kernel, ...)                                                                     \
-  ::sy::launch_on(ctx, #kernel, __VA_ARGS__,                                                            \
-                  [](auto queue, const auto& args) -> decltype(::sy::kernels::kernel(queue, args)) {    \
-                    return ::sy::kernels::kernel(queue, args);                                          \
+#define SY_LAUNCH(ctx, kernel, ...)                                                                  \
+  ::sy::launch_on(ctx, #kernel, __VA_ARGS__,                                                         \
+                  [](auto queue, const auto& args) -> decltype(::sy::kernels::kernel(queue, args)) { \
+                    return ::sy::kernels::kernel(queue, args);                                       \
                   })

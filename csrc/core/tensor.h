@@ -44,7 +44,7 @@ class Tensor {
   DType dtype() const { return dtype_; }
   DeviceType device() const { return storage_->device(); }
   const Shape& shape() const { return shape_; }
-  int64_t dim(int64_t i) const;           // negative i counts from the end
+  int64_t dim(int64_t i) const;  // negative i counts from the end
   int64_t count() const { return count_; }
   int64_t bytes() const { return count_ * dtype_bytes(dtype_); }
   // True when nobody else holds this storage, so that it may be overwritten.

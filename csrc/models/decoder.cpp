@@ -31,7 +31,9 @@ Decoder::Decoder(Context& ctx, const ModelConfig& model, const MoeConfig& moe, c
   const InitSpec normal{InitKind::kNormal, model.initializer_range};
   const int64_t rows = model.padded_vocab_size(), d = model.hidden_size;
   // Padding rows of the vocabulary belong to no part: they start at zero and are never written to files.
-  const auto vocabulary_part = [&](Parameter& p) { p.parts = {{p.name, -1, 0, model.vocab_size, {model.vocab_size, d}}}; };
+  const auto vocabulary_part = [&](Parameter& p) {
+    p.parts = {{p.name, -1, 0, model.vocab_size, {model.vocab_size, d}}};
+  };
   embedding_ = &parameters_.add("model.embed_tokens.weight", {rows, d}, normal);
   vocabulary_part(*embedding_);
   for (int64_t layer = 0; layer < model.num_hidden_layers; ++layer) {
@@ -42,7 +44,8 @@ Decoder::Decoder(Context& ctx, const ModelConfig& model, const MoeConfig& moe, c
     block.post_norm = &parameters_.add(prefix + ".post_attention_layernorm.weight", {d}, {InitKind::kOnes});
     const int64_t experts = moe.num_experts_in_layer(layer);
     if (experts == 0)
-      block.mlp = std::make_unique<nn::SwigluMlp>(parameters_, prefix + ".mlp", d, model.intermediate_size, model.initializer_range);
+      block.mlp = std::make_unique<nn::SwigluMlp>(parameters_, prefix + ".mlp", d, model.intermediate_size,
+                                                  model.initializer_range);
     else
       block.moe = std::make_unique<moe::MoeLayer>(moe.methods, layer_plan(moe, experts),
                                                   moe::LayerBuild{.parameters = &parameters_,
@@ -93,7 +96,8 @@ Var Decoder::hidden_states(const Batch& batch, LossSink& sink) {
   Var h = ops::embedding(ctx_, batch.token_T, *embedding_);
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     Block& block = blocks_[i];
-    const auto run = [this, &block, layer = static_cast<int64_t>(i), batch, positions, &sink](Context& ctx, const Var& x) {
+    const auto run = [this, &block, layer = static_cast<int64_t>(i), batch, positions, &sink](Context& ctx,
+                                                                                              const Var& x) {
       return block_forward(ctx, block, layer, x, batch, positions, sink);
     };
     h = options_.recompute ? checkpoint(ctx_, h, run) : run(ctx_, h);
@@ -126,10 +130,11 @@ DecodeCache Decoder::make_cache(int64_t batch, int64_t capacity) {
   return cache;
 }
 
-Tensor Decoder::decode(const std::vector<int32_t>& tokens, const std::vector<int32_t>& past, DecodeCache& cache, int64_t first_row) {
+Tensor Decoder::decode(const std::vector<int32_t>& tokens, const std::vector<int32_t>& past, DecodeCache& cache,
+                       int64_t first_row) {
   const auto rows = static_cast<int64_t>(past.size()), fed = static_cast<int64_t>(tokens.size());
-  SY_CHECK(rows > 0 && fed % rows == 0 && first_row + rows <= cache.batch, "{} tokens for {} rows at row {} of {}", fed, rows,
-           first_row, cache.batch);
+  SY_CHECK(rows > 0 && fed % rows == 0 && first_row + rows <= cache.batch, "{} tokens for {} rows at row {} of {}", fed,
+           rows, first_row, cache.batch);
   const int64_t count = fed / rows;
   std::vector<int32_t> position(tokens.size());
   for (int64_t r = 0; r < rows; ++r) {
@@ -207,7 +212,8 @@ double Decoder::training_flops_per_token(int64_t seq_length) const {
   const double scores = q_width * static_cast<double>(seq_length + 1);  // QK^T and PV over on average (S+1)/2 keys
   double macs = d * static_cast<double>(model_.vocab_size);
   for (const Block& block : blocks_)
-    macs += projections + scores + (block.moe ? block.moe->macs_per_token() : 3.0 * d * static_cast<double>(model_.intermediate_size));
+    macs += projections + scores +
+            (block.moe ? block.moe->macs_per_token() : 3.0 * d * static_cast<double>(model_.intermediate_size));
   return 6.0 * macs;
 }
 

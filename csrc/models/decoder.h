@@ -17,9 +17,9 @@ namespace sy {
 
 // One micro-batch: `sequences` sequences of `seq_length` tokens, flattened to T.
 struct Batch {
-  Tensor token_T, target_T;         // i32; target < 0: ignored
-  Tensor position_T, first_key_T;   // i32 (csrc/nn/attention.h)
-  Tensor sample_id_B;               // i64
+  Tensor token_T, target_T;        // i32; target < 0: ignored
+  Tensor position_T, first_key_T;  // i32 (csrc/nn/attention.h)
+  Tensor sample_id_B;              // i64
   int64_t sequences = 0, seq_length = 0;
 };
 
@@ -63,10 +63,10 @@ class Decoder {
   std::vector<moe::StateTensor> state();
   void reset_routing_stats();
 
-  int64_t total_parameters() const;    // without vocabulary padding
-  int64_t active_parameters() const;   // of one token
-  // Training FLOPs per token (forward and backward, recomputation not counted): 6 per multiply-add of every matrix product,
-  // causal attention counted as the half it computes.
+  int64_t total_parameters() const;   // without vocabulary padding
+  int64_t active_parameters() const;  // of one token
+  // Training FLOPs per token (forward and backward, recomputation not counted): 6 per multiply-add of every matrix
+  // product, causal attention counted as the half it computes.
   double training_flops_per_token(int64_t seq_length) const;
 
  private:
@@ -74,7 +74,7 @@ class Decoder {
     Parameter* input_norm;
     Parameter* post_norm;
     std::unique_ptr<nn::Attention> attention;
-    std::unique_ptr<nn::SwigluMlp> mlp;     // one of the two
+    std::unique_ptr<nn::SwigluMlp> mlp;  // one of the two
     std::unique_ptr<moe::MoeLayer> moe;
   };
 

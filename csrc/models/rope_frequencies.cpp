@@ -24,9 +24,15 @@ std::vector<double> rope_frequencies(int64_t head_dim, double theta, const RopeS
   for (std::size_t i = 0; i < frequencies.size(); ++i) {
     const double f = std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim));
     switch (scaling.type) {
-      case RopeScalingType::kNone: frequencies[i] = f; break;
-      case RopeScalingType::kLinear: frequencies[i] = f / scaling.factor; break;
-      case RopeScalingType::kLlama3: frequencies[i] = llama3(f, scaling); break;
+      case RopeScalingType::kNone:
+        frequencies[i] = f;
+        break;
+      case RopeScalingType::kLinear:
+        frequencies[i] = f / scaling.factor;
+        break;
+      case RopeScalingType::kLlama3:
+        frequencies[i] = llama3(f, scaling);
+        break;
     }
   }
   return frequencies;

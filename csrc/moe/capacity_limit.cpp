@@ -7,7 +7,8 @@
 namespace sy::moe {
 
 void describe(CapacityOptions& o, Fields& f) {
-  f.field("factor", o.factor, "an expert takes at most factor * K * T / E entries of a micro-batch in training", {.min = 0});
+  f.field("factor", o.factor, "an expert takes at most factor * K * T / E entries of a micro-batch in training",
+          {.min = 0});
   f.field("eval_factor", o.eval_factor, "the same outside training", {.min = 0});
   f.field("overflow", o.overflow,
           {{"zero", Overflow::kZero}, {"identity", Overflow::kIdentity}, {"next_choice", Overflow::kNextChoice}},
@@ -33,20 +34,21 @@ void CapacityPolicy::limit(Context& ctx, const RouterInput& input, const Scores&
     assignment.expert_N = std::move(rewritten);
   }
   dispatch_accumulation(type, [&]<class A>() {
-    SY_LAUNCH(ctx, capacity_limit,
-              (kernels::CapacityLimit<A>{.token = assignment.token_N.data<int32_t>(),
-                                         .expert = assignment.expert_N.data<int32_t>(),
-                                         .score = scores.score_TE.defined() ? scores.score_TE.value().data<A>() : nullptr,
-                                         .priority = rank.defined() ? rank.data<A>() : nullptr,
-                                         .kept = assignment.kept_N.data<uint8_t>(),
-                                         .entries = entries,
-                                         .tokens = tokens,
-                                         .experts = experts_,
-                                         .per_token = assignment.per_token,
-                                         .group_tokens = tokens,
-                                         .capacity = capacity,
-                                         .order = order_,
-                                         .next_choice = next_choice}));
+    SY_LAUNCH(
+        ctx, capacity_limit,
+        (kernels::CapacityLimit<A>{.token = assignment.token_N.data<int32_t>(),
+                                   .expert = assignment.expert_N.data<int32_t>(),
+                                   .score = scores.score_TE.defined() ? scores.score_TE.value().data<A>() : nullptr,
+                                   .priority = rank.defined() ? rank.data<A>() : nullptr,
+                                   .kept = assignment.kept_N.data<uint8_t>(),
+                                   .entries = entries,
+                                   .tokens = tokens,
+                                   .experts = experts_,
+                                   .per_token = assignment.per_token,
+                                   .group_tokens = tokens,
+                                   .capacity = capacity,
+                                   .order = order_,
+                                   .next_choice = next_choice}));
   });
 }
 

@@ -16,7 +16,8 @@ void describe(MoeChoices& c, Fields& f) {
   f.field("balance", c.balance, "losses on the routing, added to the language-model loss");
   f.field("hooks", c.hooks, "router state that changes once per optimizer step");
   f.field("allow_batch_dependent_routing", c.allow_batch_dependent_routing,
-          "permit routing that looks at other tokens (expert choice, score-ordered capacity): in a causal model later positions "
+          "permit routing that looks at other tokens (expert choice, score-ordered capacity): in a causal model later "
+          "positions "
           "then influence earlier ones");
 }
 
@@ -40,7 +41,8 @@ MoeLayer::MoeLayer(const MoeChoices& choices, const MoeLayerPlan& plan, const La
                                               plan.shared_expert_intermediate_size, build.initializer_range);
   if (needs_batch() && !choices.allow_batch_dependent_routing)
     user_error(
-        "moe: router '{}' with capacity '{}' chooses experts by looking at other tokens, which leaks later positions into "
+        "moe: router '{}' with capacity '{}' chooses experts by looking at other tokens, which leaks later positions "
+        "into "
         "earlier ones; set moe.allow_batch_dependent_routing: true to accept that",
         choices.router.type(), choices.capacity.type());
 
@@ -63,9 +65,9 @@ Var MoeLayer::forward(Context& ctx, const RouterInput& input, LossSink& sink) {
   const Tensor active = capacity_->renormalise_after_drop() ? trace.assignment.kept_N : Tensor();
   trace.weight_N = router_->weigh(ctx, trace.scores, trace.assignment, active);
 
-  const ops::RowIndex index = ops::index_build(ctx, trace.assignment.token_N, trace.assignment.expert_N,
-                                               trace.assignment.kept_N, experts_->slot_of_expert(), input.tokens(),
-                                               experts_count_, experts_->slots());
+  const ops::RowIndex index =
+      ops::index_build(ctx, trace.assignment.token_N, trace.assignment.expert_N, trace.assignment.kept_N,
+                       experts_->slot_of_expert(), input.tokens(), experts_count_, experts_->slots());
   const bool weight_input = router_->weight_position() == WeightPosition::kExpertInput;
   const Var rows = ops::gather_rows(ctx, input.x_TD, index, weight_input ? trace.weight_N : Var());
   const Var outputs = experts_->forward(ctx, rows, index);

@@ -24,14 +24,14 @@ void describe(MoeChoices& choices, Fields& fields);
 struct MoeLayerPlan {
   std::vector<int64_t> expert_intermediate_sizes;  // one per routed expert
   int64_t num_experts_per_tok = 2;
-  int64_t shared_expert_intermediate_size = 0;     // 0: no shared expert
+  int64_t shared_expert_intermediate_size = 0;  // 0: no shared expert
 };
 
 // Counters of one layer over one optimizer step, summed over micro-batches, then over ranks.
 struct RoutingStats {
-  Tensor demand_E, kept_E;     // i64: assignments before and after capacity
-  Tensor previous_demand_E;    // i64: of the whole previous step
-  Tensor entropy;              // f64 [1]: mean entropy of the router probabilities over the batch, in nats
+  Tensor demand_E, kept_E;   // i64: assignments before and after capacity
+  Tensor previous_demand_E;  // i64: of the whole previous step
+  Tensor entropy;            // f64 [1]: mean entropy of the router probabilities over the batch, in nats
 };
 
 class MoeLayer {

@@ -9,8 +9,7 @@ namespace sy::moe {
 class LinearScorer {
  public:
   explicit LinearScorer(const LayerBuild& build, InitSpec init);
-  explicit LinearScorer(const LayerBuild& build)
-      : LinearScorer(build, {InitKind::kNormal, build.initializer_range}) {}
+  explicit LinearScorer(const LayerBuild& build) : LinearScorer(build, {InitKind::kNormal, build.initializer_range}) {}
   Var logits(Context& ctx, const Var& x_TD) const;
 
  private:

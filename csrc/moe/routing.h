@@ -17,9 +17,9 @@
 namespace sy::moe {
 
 struct RouterInput {
-  Var x_TD;              // what the layer sees, in the training type
-  Tensor token_id_T;     // i32
-  Tensor sample_id_B;    // i64 global sample index of each sequence: keys the random numbers
+  Var x_TD;            // what the layer sees, in the training type
+  Tensor token_id_T;   // i32
+  Tensor sample_id_B;  // i64 global sample index of each sequence: keys the random numbers
   int64_t sequences = 0, seq_length = 0;
   int64_t layer = 0;
   int64_t tokens() const { return sequences * seq_length; }
@@ -43,10 +43,10 @@ struct Assignment {
 struct RouterTrace {
   const RouterInput* input = nullptr;
   Scores scores;
-  Var balance_probability_TE;      // A; undefined if the router offers none
-  Assignment demand;               // before capacity
-  Assignment assignment;           // after capacity
-  Var weight_N;                    // A; undefined: every weight is 1
+  Var balance_probability_TE;  // A; undefined if the router offers none
+  Assignment demand;           // before capacity
+  Assignment assignment;       // after capacity
+  Var weight_N;                // A; undefined: every weight is 1
   int64_t experts = 0, per_token = 0;
   // Counts before capacity, i64 [E]: of the step so far including this micro-batch's wave over all ranks, and of the
   // whole previous step.
@@ -58,7 +58,7 @@ enum class WeightPosition : uint8_t { kExpertOutput, kExpertInput };
 // What an implementation of a seam needs to build itself for one layer.
 struct LayerBuild {
   ParameterList* parameters = nullptr;
-  std::string prefix;              // Hugging Face prefix of the layer's mlp, e.g. "model.layers.3.mlp"
+  std::string prefix;  // Hugging Face prefix of the layer's mlp, e.g. "model.layers.3.mlp"
   int64_t layer = 0, hidden_size = 0, vocab_size = 0;
   int64_t num_experts = 0, num_experts_per_tok = 0;
   double initializer_range = 0.02;
@@ -78,7 +78,8 @@ class Router {
 
   virtual Scores score(Context& ctx, const RouterInput& input) const = 0;
   virtual Assignment select(Context& ctx, const RouterInput& input, const Scores& scores) const = 0;
-  // Weights of the entries; `active` [N] u8 or undefined: entries that take no part in a normalisation. Undefined result: all 1.
+  // Weights of the entries; `active` [N] u8 or undefined: entries that take no part in a normalisation. Undefined
+  // result: all 1.
   virtual Var weigh(Context& ctx, const Scores& scores, const Assignment& assignment, const Tensor& active) const = 0;
   // The probabilities that load-balancing losses act on.
   virtual Var balance_probability(Context&, const Scores& scores) const { return scores.score_TE; }
@@ -98,8 +99,8 @@ class Capacity {
   virtual ~Capacity() = default;
   // Marks dropped entries in kept_N and may move entries to other experts.
   virtual void limit(Context& ctx, const RouterInput& input, const Scores& scores, Assignment& assignment) const = 0;
-  virtual bool identity_overflow() const { return false; }          // a dropped entry contributes weight * x
-  virtual bool renormalise_after_drop() const { return false; }     // dropped entries leave the normalisation
+  virtual bool identity_overflow() const { return false; }       // a dropped entry contributes weight * x
+  virtual bool renormalise_after_drop() const { return false; }  // dropped entries leave the normalisation
   virtual bool needs_batch() const { return false; }
 };
 

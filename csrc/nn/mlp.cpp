@@ -2,7 +2,8 @@
 
 namespace sy::nn {
 
-SwigluMlp::SwigluMlp(ParameterList& parameters, const std::string& prefix, int64_t hidden, int64_t width, double stddev) {
+SwigluMlp::SwigluMlp(ParameterList& parameters, const std::string& prefix, int64_t hidden, int64_t width,
+                     double stddev) {
   gate_up_ = &parameters.add(prefix + ".gate_up_proj", {2 * width, hidden}, {InitKind::kNormal, stddev});
   gate_up_->parts = {{prefix + ".gate_proj.weight", -1, 0, width, {width, hidden}},
                      {prefix + ".up_proj.weight", -1, width, width, {width, hidden}}};

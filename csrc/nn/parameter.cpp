@@ -52,11 +52,13 @@ template <class A>
 void fill_part(std::vector<A>& values, const Parameter& p, const ParameterPart& part, uint64_t seed) {
   const Shape& shape = p.value.shape();
   const int64_t columns = shape_count(part.shape) / std::max<int64_t>(part.rows, 1);
-  const int64_t first = part.expert >= 0 ? (part.expert * shape[1] + part.row_begin) * columns : part.row_begin * columns;
+  const int64_t first =
+      part.expert >= 0 ? (part.expert * shape[1] + part.row_begin) * columns : part.row_begin * columns;
   const Philox stream = Philox::keyed(seed, name_hash(part.name), 0, 0, RngPurpose::kInit);
   const int64_t count = part.rows * columns;
 #pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < count; ++i) values[static_cast<std::size_t>(first + i)] = static_cast<A>(draw(stream, i, p.init));
+  for (int64_t i = 0; i < count; ++i)
+    values[static_cast<std::size_t>(first + i)] = static_cast<A>(draw(stream, i, p.init));
 }
 
 }  // namespace

@@ -2,8 +2,8 @@
 //
 // `value` is what ops compute with (the training type, or the accumulation type for state that must stay exact, such as
 // router weights); `grad` is the main gradient in the accumulation type, summed over micro-batches. An fp32 master
-// copy stands beside it when the value is rounded; the moments belong to the optimizer. Names are Hugging Face's; a fused weight lists its parts
-// (q|k|v, gate|up) so that files hold them separately.
+// copy stands beside it when the value is rounded; the moments belong to the optimizer. Names are Hugging Face's; a
+// fused weight lists its parts (q|k|v, gate|up) so that files hold them separately.
 #pragma once
 
 #include <deque>
@@ -21,24 +21,24 @@ struct InitSpec {
   double stddev = 0.02;  // a truncated normal is cut at two standard deviations (kTruncatedNormal)
 };
 
-// Rows [begin, begin + rows) of dimension `dim` of a parameter are the Hugging Face tensor `name`. For expert banks each
-// expert's slice is a part of its own.
+// Rows [begin, begin + rows) of dimension `dim` of a parameter are the Hugging Face tensor `name`. For expert banks
+// each expert's slice is a part of its own.
 struct ParameterPart {
   std::string name;
-  int64_t expert = -1;      // index on dimension 0 for [E, rows, columns] banks, -1 otherwise
-  int64_t row_begin = 0;    // on the row dimension (dimension 0, or 1 inside an expert)
+  int64_t expert = -1;    // index on dimension 0 for [E, rows, columns] banks, -1 otherwise
+  int64_t row_begin = 0;  // on the row dimension (dimension 0, or 1 inside an expert)
   int64_t rows = 0;
-  Shape shape;              // of the part as stored in files
+  Shape shape;  // of the part as stored in files
 };
 
 struct Parameter {
-  std::string name;         // canonical: keys the initial random numbers and the optimizer state
+  std::string name;  // canonical: keys the initial random numbers and the optimizer state
   Tensor value;
-  Tensor master;            // accumulation-type original of a rounded value; undefined when value is exact itself
-  Tensor grad;              // defined once training buffers are made
+  Tensor master;  // accumulation-type original of a rounded value; undefined when value is exact itself
+  Tensor grad;    // defined once training buffers are made
   InitSpec init;
-  bool decay = true;        // weight decay applies
-  bool is_expert = false;   // sharded over expert-parallel ranks when there are several
+  bool decay = true;       // weight decay applies
+  bool is_expert = false;  // sharded over expert-parallel ranks when there are several
   double lr_scale = 1.0;
   std::vector<ParameterPart> parts;
 };

@@ -10,9 +10,9 @@ Var add(Context& ctx, const Var& a, const Var& b) {
            shape_string(b.shape()));
   Tensor y = ctx.empty(a.shape(), a.dtype());
   dispatch_float(a.dtype(), [&]<class T>() {
-    SY_LAUNCH(ctx, add,
-              (kernels::Add<T>{
-                  .a = a.value().data<T>(), .b = b.value().data<T>(), .y = y.data<T>(), .count = y.count()}));
+    SY_LAUNCH(
+        ctx, add,
+        (kernels::Add<T>{.a = a.value().data<T>(), .b = b.value().data<T>(), .y = y.data<T>(), .count = y.count()}));
   });
   const bool record = needs_record(ctx, {&a, &b});
   Var out(std::move(y), record);

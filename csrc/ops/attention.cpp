@@ -28,7 +28,8 @@ void rotate(Context& ctx, const Tensor& x, const Tensor& position, const Tensor&
 
 }  // namespace
 
-Var rope(Context& ctx, const Var& qkv, const Tensor& position, const Tensor& inv_freq, const AttentionShape& s, double scale) {
+Var rope(Context& ctx, const Var& qkv, const Tensor& position, const Tensor& inv_freq, const AttentionShape& s,
+         double scale) {
   SY_CHECK(qkv.dim(1) == s.columns() && position.count() == qkv.dim(0) && inv_freq.count() == s.head_dim / 2,
            "rope: qkv {}, {} positions, {} frequencies", shape_string(qkv.shape()), position.count(), inv_freq.count());
   // In place: neither the projection before nor the norm before reads its own output in backward.
@@ -46,8 +47,8 @@ Var rope(Context& ctx, const Var& qkv, const Tensor& position, const Tensor& inv
 }
 
 Var causal_attention(Context& ctx, const Var& qkv, const Tensor& first_key, const AttentionShape& s, int64_t max_span) {
-  SY_CHECK(qkv.dim(1) == s.columns() && first_key.count() == qkv.dim(0), "attention: qkv {} for {} + 2 x {} heads of {}",
-           shape_string(qkv.shape()), s.heads, s.kv_heads, s.head_dim);
+  SY_CHECK(qkv.dim(1) == s.columns() && first_key.count() == qkv.dim(0),
+           "attention: qkv {} for {} + 2 x {} heads of {}", shape_string(qkv.shape()), s.heads, s.kv_heads, s.head_dim);
   const int64_t tokens = qkv.dim(0), ld = qkv.dim(1);
   const double scale = 1.0 / std::sqrt(static_cast<double>(s.head_dim));
   Tensor o = ctx.empty({tokens, s.heads * s.head_dim}, qkv.dtype());

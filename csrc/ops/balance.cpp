@@ -33,7 +33,8 @@ void load_balance_loss(Context& ctx, const Var& probability, const Tensor& fract
                        double coefficient, const Tensor& slot) {
   const int64_t tokens = probability.dim(0), experts = probability.dim(1);
   SY_CHECK(group_tokens > 0 && tokens % group_tokens == 0 && fraction.count() == tokens / group_tokens * experts,
-           "load_balance_loss: {} tokens in groups of {}, fractions {}", tokens, group_tokens, shape_string(fraction.shape()));
+           "load_balance_loss: {} tokens in groups of {}, fractions {}", tokens, group_tokens,
+           shape_string(fraction.shape()));
   loss_op(ctx, probability, slot, [=, &ctx](double* loss, const Tensor& dp) {
     dispatch_accumulation(probability.dtype(), [&]<class A>() {
       SY_LAUNCH(ctx, load_balance,

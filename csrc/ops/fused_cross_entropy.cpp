@@ -48,8 +48,9 @@ void fused_cross_entropy(Context& ctx, const Var& x, Parameter& weight, const Te
   const Tensor logits_buffer = ctx.empty({rows, padded}, accumulation, MemoryKind::workspace);
   // In f32 and f64 the gradient overwrites the logits.
   const bool in_place = accumulation == x.dtype();
-  const Tensor gradient_buffer =
-      !record ? Tensor() : in_place ? logits_buffer : ctx.empty({rows, padded}, x.dtype(), MemoryKind::workspace);
+  const Tensor gradient_buffer = !record    ? Tensor()
+                                 : in_place ? logits_buffer
+                                            : ctx.empty({rows, padded}, x.dtype(), MemoryKind::workspace);
 
   for (int64_t begin = 0; begin < tokens; begin += rows) {
     const int64_t end = std::min(begin + rows, tokens);

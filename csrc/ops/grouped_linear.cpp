@@ -8,7 +8,8 @@ namespace sy::ops {
 Var grouped_linear(Context& ctx, const Var& x, Parameter& bank, const RowIndex& index, int64_t first_slot) {
   const Shape& w = bank.value.shape();
   SY_CHECK(w.size() == 3 && x.dim(0) == index.rows && x.dim(1) == w[2] && first_slot + w[0] <= index.slots,
-           "grouped_linear '{}': x {}, bank {}, slots {}+", bank.name, shape_string(x.shape()), shape_string(w), first_slot);
+           "grouped_linear '{}': x {}, bank {}, slots {}+", bank.name, shape_string(x.shape()), shape_string(w),
+           first_slot);
   const int64_t experts = w[0], out_dim = w[1], in_dim = w[2];
   const Tensor start = index.seg_start.slice(first_slot, first_slot + experts);
   const Tensor counts = index.seg_count.slice(first_slot, first_slot + experts);

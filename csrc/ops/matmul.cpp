@@ -33,10 +33,8 @@ void matmul(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& c, con
            dtype_name(a.dtype()), shape_string(a.shape()), dtype_name(b.dtype()), shape_string(b.shape()),
            dtype_name(c.dtype()), shape_string(c.shape()));
   dispatch_float(a.dtype(), [&]<class T>() {
-    if (c.dtype() == a.dtype())
-      launch_gemm<T, T>(ctx, a, b, c, o);
-    else
-      launch_gemm<T, Acc<T>>(ctx, a, b, c, o);
+    if (c.dtype() == a.dtype()) launch_gemm<T, T>(ctx, a, b, c, o);
+    else launch_gemm<T, Acc<T>>(ctx, a, b, c, o);
   });
 }
 

@@ -40,7 +40,8 @@ Var head_norm(Context& ctx, const Var& qkv, Parameter& q_weight, Parameter& k_we
 Var rope(Context& ctx, const Var& qkv, const Tensor& position, const Tensor& inv_freq, const AttentionShape& shape,
          double scale);
 // Softmax attention with first_key [T] i32 (kernels/attention/causal_attention.h) -> [T, heads*head_dim].
-Var causal_attention(Context& ctx, const Var& qkv, const Tensor& first_key, const AttentionShape& shape, int64_t max_span);
+Var causal_attention(Context& ctx, const Var& qkv, const Tensor& first_key, const AttentionShape& shape,
+                     int64_t max_span);
 
 // Index tables of a routing; kernels/moe/index_build.h has their meaning.
 struct RowIndex {
@@ -85,8 +86,9 @@ void importance_loss(Context& ctx, const Var& weight, const Tensor& expert, int6
 void squared_cv_loss(Context& ctx, const Var& values, int64_t tokens, double coefficient, const Tensor& slot);
 
 // Language-model head and loss in chunks of tokens: never more than a chunk of logits exists.
-// x [T, D], weight [V, D], target [T] i32 (negative: ignored), vocab <= V the unpadded size. Adds the loss, in nats times
-// state->inv_loss_tokens, to `slot`. With `token_loss` [T] A defined, each token's own loss is also written there.
+// x [T, D], weight [V, D], target [T] i32 (negative: ignored), vocab <= V the unpadded size. Adds the loss, in nats
+// times state->inv_loss_tokens, to `slot`. With `token_loss` [T] A defined, each token's own loss is also written
+// there.
 void fused_cross_entropy(Context& ctx, const Var& x, Parameter& weight, const Tensor& target, int64_t vocab,
                          const Tensor& slot, const Tensor& token_loss = {});
 

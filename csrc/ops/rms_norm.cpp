@@ -1,8 +1,8 @@
 // RMS norm of rows, and of the q and k heads inside a fused qkv buffer (kernels/dense/rms_norm.h).
+#include "kernels/dense/rms_norm.h"
 #include "csrc/core/launch.h"
 #include "csrc/ops/ops.h"
 #include "kernels/dense/elementwise.h"
-#include "kernels/dense/rms_norm.h"
 
 namespace sy::ops {
 
@@ -13,7 +13,8 @@ struct Vectors {
   int64_t column, groups, dim;
 };
 
-Tensor normalise(Context& ctx, const Tensor& x, const Tensor& y, const Parameter& weight, const Vectors& v, double epsilon) {
+Tensor normalise(Context& ctx, const Tensor& x, const Tensor& y, const Parameter& weight, const Vectors& v,
+                 double epsilon) {
   const int64_t rows = x.dim(0);
   Tensor rstd = ctx.empty({rows * v.groups}, accumulation_dtype(x.dtype()));
   dispatch_float(x.dtype(), [&]<class T>() {

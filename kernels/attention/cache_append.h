@@ -1,7 +1,8 @@
 // Appends the k and v parts of fused qkv rows to a key-value cache, and takes the q part out.
 //
 // qkv [batch*count, ld], new token i of row b at cache position past[b] + i:
-//   k_cache[b, past[b]+i, :] = k part,  v_cache likewise ([batch, capacity, kv_heads*head_dim]),  q[b*count+i, :] = q part.
+//   k_cache[b, past[b]+i, :] = k part,  v_cache likewise ([batch, capacity, kv_heads*head_dim]),  q[b*count+i, :] = q
+//   part.
 // The caller guarantees past[b] + count <= capacity.
 #pragma once
 

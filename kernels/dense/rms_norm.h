@@ -29,8 +29,8 @@ struct RmsNormBackward {
   const T* weight = nullptr;
   const Acc<T>* rstd = nullptr;
   T* dx = nullptr;
-  Acc<T>* dweight = nullptr;       // nullable: no weight gradient wanted
-  Acc<T>* partials = nullptr;      // scratch of rms_norm_backward_partials(rows*groups, dim) elements
+  Acc<T>* dweight = nullptr;   // nullable: no weight gradient wanted
+  Acc<T>* partials = nullptr;  // scratch of rms_norm_backward_partials(rows*groups, dim) elements
   int64_t rows = 0, groups = 1, dim = 0;
   int64_t lddy = 0, ldx = 0, lddx = 0;
 };

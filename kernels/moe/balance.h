@@ -1,14 +1,17 @@
 // Balance losses on router scores, values and gradients; every one already divided by global denominators.
 //
-// All sums run in a fixed order (deterministic). loss [1] f64 is accumulated (+=); gradients are set. state->inv_batch_tokens
-// = 1 / tokens in the global batch, so that summing over micro-batches and ranks gives the loss of the whole batch.
+// All sums run in a fixed order (deterministic). loss [1] f64 is accumulated (+=); gradients are set.
+// state->inv_batch_tokens = 1 / tokens in the global batch, so that summing over micro-batches and ranks gives the loss
+// of the whole batch.
 //
 // load_balance: probability P [tokens, experts] in A, fraction f [tokens/group_tokens, experts] in A (constants).
-//   loss = coefficient * experts * inv_batch_tokens * sum_g sum_{t in g} sum_e f[g,e] P[t,e];  dP[t,e] = coefficient * experts * inv * f[g,e].
-//   (one group of all tokens: the micro-batch or global form alpha E sum f_e Pbar_e; one group per sequence: the sequence form.)
+//   loss = coefficient * experts * inv_batch_tokens * sum_g sum_{t in g} sum_e f[g,e] P[t,e];  dP[t,e] = coefficient *
+//   experts * inv * f[g,e]. (one group of all tokens: the micro-batch or global form alpha E sum f_e Pbar_e; one group
+//   per sequence: the sequence form.)
 // z_loss: loss = coefficient * inv * sum_t lse_t^2;  dlogits[t,j] = 2 coefficient * inv * lse_t * softmax(logits)[t,j].
-// entropy_loss: loss = coefficient * inv * sum_t H_t, H = -sum P log P;  dP[t,e] = -coefficient * inv * (log P + 1), 0 where P = 0.
-// squared_cv: of v [count] in A:  loss = coefficient * fraction * var(v)/mean(v)^2 (population variance; 0 if mean is 0),
+// entropy_loss: loss = coefficient * inv * sum_t H_t, H = -sum P log P;  dP[t,e] = -coefficient * inv * (log P + 1), 0
+// where P = 0. squared_cv: of v [count] in A:  loss = coefficient * fraction * var(v)/mean(v)^2 (population variance; 0
+// if mean is 0),
 //   dv[i] = coefficient * fraction * (2/count) * ((v_i - mean)/mean^2 - var/mean^3).
 //   fraction = tokens * inv_batch_tokens: this micro-batch's share of the batch.
 #pragma once
@@ -23,8 +26,8 @@ struct LoadBalance {
   const A* probability = nullptr;
   const A* fraction = nullptr;
   const StepState* state = nullptr;
-  double* loss = nullptr;       // nullable: only the gradient is wanted
-  A* dprobability = nullptr;    // nullable
+  double* loss = nullptr;     // nullable: only the gradient is wanted
+  A* dprobability = nullptr;  // nullable
   int64_t tokens = 0, experts = 0, group_tokens = 0;
   double coefficient = 0;
 };
@@ -59,9 +62,9 @@ struct SquaredCv {
   double coefficient = 0;
 };
 
-// fraction[g,e] (set) = number of entries n with token_n in group g and expert_n = e, divided by (divisor * group_tokens).
-// (divisor = experts per token; 0 means: divide by the number of non-hole entries of the group instead, the form for a
-// variable number of experts per token; a group without entries then has fraction 0.)
+// fraction[g,e] (set) = number of entries n with token_n in group g and expert_n = e, divided by (divisor *
+// group_tokens). (divisor = experts per token; 0 means: divide by the number of non-hole entries of the group instead,
+// the form for a variable number of experts per token; a group without entries then has fraction 0.)
 template <class A>
 struct AssignmentFraction {
   const int32_t* token = nullptr;
@@ -71,7 +74,8 @@ struct AssignmentFraction {
   double divisor = 1;
 };
 
-// importance[e] (set) = sum over entries of expert e of weight[n], ascending; backward dweight[n] (set) = dimportance[expert_n], 0 for holes.
+// importance[e] (set) = sum over entries of expert e of weight[n], ascending; backward dweight[n] (set) =
+// dimportance[expert_n], 0 for holes.
 template <class A>
 struct ImportanceForward {
   const int32_t* expert = nullptr;

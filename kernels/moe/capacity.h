@@ -12,8 +12,8 @@
 // kept [entries] u8 (set): 1 kept, 0 dropped or hole.
 // With next_choice, once all slots are given, the dropped entries move one by one, in the same order, to their token's
 // best-scoring expert (ties to the lower id) that has room left and that the token does not hold yet; so a moved entry
-// never takes a slot from a token's own choice. `expert` is rewritten in place; without such an expert it stays dropped.
-// Deterministic.
+// never takes a slot from a token's own choice. `expert` is rewritten in place; without such an expert it stays
+// dropped. Deterministic.
 #pragma once
 
 #include "kernels/types.h"

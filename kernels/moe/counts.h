@@ -3,7 +3,8 @@
 //
 // accumulate_counts: total[i] += count[i] (i64).
 // count_fraction:    fraction[e] (A, set) = count[e] / sum(count); 0 for every expert when the sum is 0.
-// bias_update:       bias[e] (A) += rate * sign(mean(count) - count[e]); then, with center, minus the mean increment. Nothing if state->skip.
+// bias_update:       bias[e] (A) += rate * sign(mean(count) - count[e]); then, with center, minus the mean increment.
+// Nothing if state->skip.
 #pragma once
 
 #include "kernels/step_state.h"

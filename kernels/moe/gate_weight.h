@@ -3,14 +3,16 @@
 // score [tokens, experts] in A; token, expert [N] i32 (expert < 0: a hole, weight 0); active [N] u8, nullable: an
 // assignment with active = 0 gets weight 0 and takes no part in a normalisation. s_n = score[token_n, expert_n].
 //   kRaw:            w_n = scale * s_n
-//   kRenormalised:   w_n = scale * s_n / (Z + 1e-20), Z = sum of s over the `per_token` consecutive entries of the same token
+//   kRenormalised:   w_n = scale * s_n / (Z + 1e-20), Z = sum of s over the `per_token` consecutive entries of the same
+//   token
 //                    (N is a multiple of per_token and entry n belongs to block n / per_token)
 //   kSoftmax:        w_n = scale * softmax of s over the same block (scores are then logits)
 // Backward sets dscore [tokens, experts] whole (zero where nothing is selected):
-//   raw scale dw;  renormalised scale/(Z + 1e-20) (dw_n - sum_i dw_i w_i / scale);  softmax w_n (dw_n - sum_i dw_i w_i / scale);
-//   holes and inactive entries add nothing and are left out of the sums over i.
+//   raw scale dw;  renormalised scale/(Z + 1e-20) (dw_n - sum_i dw_i w_i / scale);  softmax w_n (dw_n - sum_i dw_i w_i
+//   / scale); holes and inactive entries add nothing and are left out of the sums over i.
 // Several entries may name the same (token, expert): their gradients add in ascending n. Deterministic.
-// `token_start`, `token_entry` are the by-token lists of kernels/moe/index_build.h (needed by backward to avoid atomics).
+// `token_start`, `token_entry` are the by-token lists of kernels/moe/index_build.h (needed by backward to avoid
+// atomics).
 #pragma once
 
 #include "kernels/types.h"

@@ -1,7 +1,8 @@
 // Permutation of token rows into expert rows, and its gradient.
 //
 // forward:  y[r] = x[row_token[r]] * (weight ? weight[row_entry[r]] : 1) for rows of a token; pad rows are set to zero
-//   (never garbage: 0 * NaN must not reach a product). Rows at and beyond *row_end are left alone (never read by anyone).
+//   (never garbage: 0 * NaN must not reach a product). Rows at and beyond *row_end are left alone (never read by
+//   anyone).
 // backward: dx[t] (set) = sum over t's entries, ascending, of dy[entry_row[entry]] * weight; entries without a row add
 //   nothing. With weights also dweight[entry] (set) = <x[t], dy[row]>, 0 without a row.
 // x, dx [tokens, dim] and y, dy [rows, dim] in T; weight, dweight [entries] in Acc<T>; sums in Acc<T>. Deterministic.
@@ -25,13 +26,13 @@ struct GatherRowsForward {
 template <class T>
 struct GatherRowsBackward {
   const T* dy = nullptr;
-  const T* x = nullptr;            // read only with weight
+  const T* x = nullptr;  // read only with weight
   const int32_t* entry_row = nullptr;
   const int32_t* token_start = nullptr;
   const int32_t* token_entry = nullptr;
   const Acc<T>* weight = nullptr;  // nullable
   T* dx = nullptr;
-  Acc<T>* dweight = nullptr;       // nullable; needs weight
+  Acc<T>* dweight = nullptr;  // nullable; needs weight
   int64_t tokens = 0, entries = 0, dim = 0;
 };
 

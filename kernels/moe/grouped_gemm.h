@@ -1,9 +1,9 @@
 // Grouped matrix products: one product per expert over its segment of rows, counts read on the device.
 //
 // Segment e of `experts` covers rows seg_start[e] .. seg_start[e]+seg_count[e]-1 of the row buffers (i32, device).
-//   forward: y[r, out_dim]  = x[r, in_dim]  * w[e]^T        w [experts, out_dim, in_dim] (row-major, Hugging Face layout)
-//   dgrad:   dx[r, in_dim]  = dy[r, out_dim] * w[e]
-//   wgrad:   dw[e, out_dim, in_dim] += sum over r of dy[r]^T x[r]     (Acc<T>; accumulated; an empty expert adds nothing)
+//   forward: y[r, out_dim]  = x[r, in_dim]  * w[e]^T        w [experts, out_dim, in_dim] (row-major, Hugging Face
+//   layout) dgrad:   dx[r, in_dim]  = dy[r, out_dim] * w[e] wgrad:   dw[e, out_dim, in_dim] += sum over r of dy[r]^T
+//   x[r]     (Acc<T>; accumulated; an empty expert adds nothing)
 // forward and dgrad set the rows of segments and write nothing else except that pad rows between segments, below the
 // last segment's aligned end, may be set to zero. Rows outside segments are never read. x, y, w in T; sums in Acc<T>.
 // Deterministic: the summation order of a row depends on the shapes, not on which expert ran first.

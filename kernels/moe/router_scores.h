@@ -1,9 +1,11 @@
 // Link functions from router logits to scores, all in the accumulation type A (f32 or f64).
 //
 // logits [tokens, experts] -> score [tokens, experts], and for softmax lse [tokens] (log-sum-exp, nullable).
-//   kSoftmax: softmax over experts   kSigmoid: 1 / (1 + exp(-l))   kNormalisedSigmoid: sigmoid / (sum of sigmoids + 1e-20)
+//   kSoftmax: softmax over experts   kSigmoid: 1 / (1 + exp(-l))   kNormalisedSigmoid: sigmoid / (sum of sigmoids +
+//   1e-20)
 // Backward sets dlogits from dscore and score:  softmax p (g - <p,g>);  sigmoid s (1 - s) g;
-// normalised sigmoid, with raw = score * z, z = sum of sigmoids (recomputed from logits):  raw (1 - raw) / z * (g - <score,g>).
+// normalised sigmoid, with raw = score * z, z = sum of sigmoids (recomputed from logits):  raw (1 - raw) / z * (g -
+// <score,g>).
 
 #pragma once
 

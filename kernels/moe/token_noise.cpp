@@ -11,7 +11,8 @@ void for_each_token(const Args& a, RngPurpose purpose, Body body) {
 #pragma omp parallel for schedule(static)
   for (int64_t t = 0; t < a.tokens; ++t) {
     const auto sample = static_cast<uint64_t>(a.sample_id[t / a.seq_length]);
-    body(t, Philox::keyed(a.state->seed, step, sample, a.layer, purpose), static_cast<uint64_t>((t % a.seq_length) * a.columns));
+    body(t, Philox::keyed(a.state->seed, step, sample, a.layer, purpose),
+         static_cast<uint64_t>((t % a.seq_length) * a.columns));
   }
 }
 
@@ -29,7 +30,8 @@ template <class T>
 void input_jitter(Cpu, const InputJitter<T>& a) {
   for_each_token(a, RngPurpose::kInputJitter, [&](int64_t t, const Philox& stream, uint64_t first) {
     for (int64_t c = 0; c < a.columns; ++c) {
-      const auto factor = static_cast<Acc<T>>(1.0 + a.epsilon * (2.0 * stream.uniform(first + static_cast<uint64_t>(c)) - 1.0));
+      const auto factor =
+          static_cast<Acc<T>>(1.0 + a.epsilon * (2.0 * stream.uniform(first + static_cast<uint64_t>(c)) - 1.0));
       a.y[t * a.columns + c] = T(static_cast<Acc<T>>(a.x[t * a.columns + c]) * factor);
     }
   });

@@ -1,5 +1,5 @@
-// Random numbers for routing: addressed by (seed, step, sample, layer, purpose) and the element's index inside its sample,
-// so that the same token draws the same number on any rank, in any micro-batch and again in a recomputation.
+// Random numbers for routing: addressed by (seed, step, sample, layer, purpose) and the element's index inside its
+// sample, so that the same token draws the same number on any rank, in any micro-batch and again in a recomputation.
 //
 // sample_id [tokens/seq_length] i64: global sample index of each sequence. Element (t, c) has counter
 // (t mod seq_length) * columns + c under the key of its sample.

@@ -5,7 +5,8 @@
 //   master *= 1 - lr*lr_scale*weight_decay
 //   master -= lr*lr_scale * (m / (1-beta1^step)) / (sqrt(v / (1-beta2^step)) + epsilon)
 //   weight = T(master)            (when T is Acc<T>, weight may be null or alias master)
-// lr and step come from *state; with state->skip nothing is touched. master, m, v, grad in Acc<T>. (torch.optim.AdamW order.)
+// lr and step come from *state; with state->skip nothing is touched. master, m, v, grad in Acc<T>. (torch.optim.AdamW
+// order.)
 #pragma once
 
 #include "kernels/step_state.h"

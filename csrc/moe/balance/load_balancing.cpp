@@ -1,7 +1,8 @@
-// Load-balancing loss: Switch (arXiv 2101.03961) eq. 4, GShard; global form: Qiu et al. 2025, "Demons in the detail" (arXiv
-// 2501.11873), Qwen3; sequence form: DeepSeek-V3 (arXiv 2412.19437) eq. 17.
+// Load-balancing loss: Switch (arXiv 2101.03961) eq. 4, GShard; global form: Qiu et al. 2025, "Demons in the detail"
+// (arXiv 2501.11873), Qwen3; sequence form: DeepSeek-V3 (arXiv 2412.19437) eq. 17.
 //
-//   L = coefficient * E * sum_e f_e Pbar_e,   f_e = assignments of e before capacity / (K T)   (a constant),   Pbar_e = mean_t P[t,e]
+//   L = coefficient * E * sum_e f_e Pbar_e,   f_e = assignments of e before capacity / (K T)   (a constant),   Pbar_e =
+//   mean_t P[t,e]
 // scope says what f is counted over (Pbar is always of the micro-batch; the mean over micro-batches is the batch):
 //   sequence             f and Pbar of each sequence
 //   micro_batch          the micro-batch
@@ -9,7 +10,8 @@
 //   global_batch_lagged  the whole previous step (the first step: no loss); invariant under any number of ranks
 // With a variable number of experts per token, K T is the number of assignments made.
 //
-// Convention: f sums to 1, so uniform routing gives exactly coefficient (code bases that do not divide by K are K times larger).
+// Convention: f sums to 1, so uniform routing gives exactly coefficient (code bases that do not divide by K are K times
+// larger).
 #include "csrc/autograd/checkpoint.h"
 #include "csrc/core/launch.h"
 #include "csrc/core/registry.h"
@@ -82,7 +84,8 @@ void describe(LoadBalancing::Config& c, Fields& f) {
            {"micro_batch", Scope::kMicroBatch},
            {"global_batch", Scope::kGlobalBatch},
            {"global_batch_lagged", Scope::kGlobalBatchLagged}},
-          "what the counts are taken over; global_batch equals one rank for an equal number of waves, global_batch_lagged always");
+          "what the counts are taken over; global_batch equals one rank for an equal number of waves, "
+          "global_batch_lagged always");
 }
 
 SY_REGISTER(Balance, LoadBalancing, "load_balancing", "E * sum f_e P_e at sequence, micro-batch or global-batch scope")

@@ -27,7 +27,9 @@ class ZLoss final : public Balance {
   Config config_;
 };
 
-void describe(ZLoss::Config& c, Fields& f) { f.field("coefficient", c.coefficient, "multiplies the mean squared log-sum-exp", {.min = 0}); }
+void describe(ZLoss::Config& c, Fields& f) {
+  f.field("coefficient", c.coefficient, "multiplies the mean squared log-sum-exp", {.min = 0});
+}
 
 SY_REGISTER(Balance, ZLoss, "z_loss", "mean squared log-sum-exp of the router logits (ST-MoE)")
 

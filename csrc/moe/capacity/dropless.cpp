@@ -1,4 +1,5 @@
-// Dropless: every assignment is computed (MegaBlocks, Gale et al. 2022, arXiv 2211.15841). Differs from the paper: nothing.
+// Dropless: every assignment is computed (MegaBlocks, Gale et al. 2022, arXiv 2211.15841). Differs from the paper:
+// nothing.
 #include "csrc/core/registry.h"
 #include "csrc/moe/routing.h"
 

@@ -1,4 +1,5 @@
-// Capacity by score: an expert keeps its highest-scoring entries (the "probs" drop policy of large training code bases).
+// Capacity by score: an expert keeps its highest-scoring entries (the "probs" drop policy of large training code
+// bases).
 //
 // Ranks first (all first choices, then second), descending score inside a rank. Looks at the whole routing group, so a
 // causal model refuses it unless moe.allow_batch_dependent_routing is true. Differs from the source: ranks come first.

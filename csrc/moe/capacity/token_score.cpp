@@ -1,7 +1,7 @@
 // Batch-priority capacity: V-MoE (Riquelme et al. 2021, arXiv 2106.05974), section 4.1.
 //
-// Tokens claim places in descending order of their largest selected score. Looks at the whole routing group, so a causal
-// model refuses it unless moe.allow_batch_dependent_routing is true. Differs from the paper: nothing.
+// Tokens claim places in descending order of their largest selected score. Looks at the whole routing group, so a
+// causal model refuses it unless moe.allow_batch_dependent_routing is true. Differs from the paper: nothing.
 #include "csrc/core/registry.h"
 #include "csrc/moe/capacity_limit.h"
 
@@ -16,7 +16,8 @@ class CapacityByTokenScore final : public CapacityPolicy {
 
 void describe(CapacityByTokenScore::Config& c, Fields& f) { describe(static_cast<CapacityOptions&>(c), f); }
 
-SY_REGISTER(Capacity, CapacityByTokenScore, "token_score", "places go to tokens in order of their largest score (batch priority)")
+SY_REGISTER(Capacity, CapacityByTokenScore, "token_score",
+            "places go to tokens in order of their largest score (batch priority)")
 
 }  // namespace
 }  // namespace sy::moe

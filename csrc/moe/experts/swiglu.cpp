@@ -1,7 +1,7 @@
 // SwiGLU experts (Shazeer 2020, arXiv 2002.05202):   FFN_e(x) = W_down,e ( silu(W_gate,e x) * (W_up,e x) ).
 //
-// Experts of one width form a bank: gate_up [E_b, 2 F_b, D] (gate rows, then up rows) and down [E_b, D, F_b]. Slots are the
-// experts sorted by width class in order of first appearance, so each bank owns a contiguous range of row segments.
+// Experts of one width form a bank: gate_up [E_b, 2 F_b, D] (gate rows, then up rows) and down [E_b, D, F_b]. Slots are
+// the experts sorted by width class in order of first appearance, so each bank owns a contiguous range of row segments.
 // Hugging Face names (Qwen3-MoE): <prefix>.experts.<e>.{gate_proj,up_proj,down_proj}.weight.
 // Differs from the paper: nothing.
 #include <algorithm>
@@ -63,8 +63,10 @@ class SwigluExperts final : public Experts {
     const std::string suffix = several ? "." + std::to_string(width) : "";
     const auto count = static_cast<int64_t>(members.size());
     const InitSpec init{InitKind::kNormal, l.initializer_range};
-    Parameter& up = l.parameters->add(l.prefix + ".experts" + suffix + ".gate_up_proj", {count, 2 * width, l.hidden_size}, init);
-    Parameter& down = l.parameters->add(l.prefix + ".experts" + suffix + ".down_proj", {count, l.hidden_size, width}, init);
+    Parameter& up =
+        l.parameters->add(l.prefix + ".experts" + suffix + ".gate_up_proj", {count, 2 * width, l.hidden_size}, init);
+    Parameter& down =
+        l.parameters->add(l.prefix + ".experts" + suffix + ".down_proj", {count, l.hidden_size, width}, init);
     up.is_expert = down.is_expert = true;
     up.parts.clear();
     down.parts.clear();

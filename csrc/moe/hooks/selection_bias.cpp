@@ -1,8 +1,8 @@
 // Auxiliary-loss-free balancing by a selection bias: Wang et al. 2024 (arXiv 2408.15664), used in DeepSeek-V3.
 //
 //   selection reads s + b, the weight reads s;  after each optimizer step  b_e += u * sign(mean(c) - c_e)
-// with c the assignments before capacity, summed over all ranks and micro-batches of the step. b is state, not a parameter:
-// kept in the accumulation type, saved with checkpoints, never decayed, untouched when a step is skipped.
+// with c the assignments before capacity, summed over all ranks and micro-batches of the step. b is state, not a
+// parameter: kept in the accumulation type, saved with checkpoints, never decayed, untouched when a step is skipped.
 //
 // Differs from the paper: `center` (off) subtracts the mean increment so that the sum of b stays 0.
 #include "csrc/core/launch.h"
@@ -50,7 +50,8 @@ void describe(SelectionBias::Config& c, Fields& f) {
   f.field("center", c.center, "subtract the mean increment, so that the biases keep summing to 0");
 }
 
-SY_REGISTER(Hook, SelectionBias, "selection_bias", "per-expert selection bias nudged towards even load (auxiliary-loss-free)")
+SY_REGISTER(Hook, SelectionBias, "selection_bias",
+            "per-expert selection bias nudged towards even load (auxiliary-loss-free)")
 
 }  // namespace
 }  // namespace sy::moe

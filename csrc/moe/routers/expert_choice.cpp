@@ -5,7 +5,8 @@
 // c is num_experts_per_tok: the mean number of experts per token.
 //
 // Differs from the paper: nothing in the uncapped form. In a causal model the choice looks at later tokens: the layer
-// refuses it unless moe.allow_batch_dependent_routing is true. group: what an expert chooses from (micro-batch or sequence).
+// refuses it unless moe.allow_batch_dependent_routing is true. group: what an expert chooses from (micro-batch or
+// sequence).
 #include "csrc/core/registry.h"
 #include "csrc/moe/linear_router.h"
 #include "csrc/moe/select.h"
@@ -49,7 +50,8 @@ class ExpertChoice final : public Router {
 };
 
 void describe(ExpertChoice::Config& c, Fields& f) {
-  f.field("group", c.group, {{"micro_batch", ExpertChoice::Group::kMicroBatch}, {"sequence", ExpertChoice::Group::kSequence}},
+  f.field("group", c.group,
+          {{"micro_batch", ExpertChoice::Group::kMicroBatch}, {"sequence", ExpertChoice::Group::kSequence}},
           "the tokens an expert chooses from");
 }
 

@@ -26,7 +26,10 @@ class Hash final : public Router {
   };
 
   Hash(const Config& c, const Build& b)
-      : experts_(b.num_experts), per_token_(b.num_experts_per_tok), name_(b.prefix + ".hash_table"), accumulation_(accumulation_dtype(b.parameters->dtype())) {
+      : experts_(b.num_experts),
+        per_token_(b.num_experts_per_tok),
+        name_(b.prefix + ".hash_table"),
+        accumulation_(accumulation_dtype(b.parameters->dtype())) {
     Context& ctx = b.parameters->context();
     std::vector<int32_t> table(static_cast<std::size_t>(b.vocab_size * per_token_));
     const Philox stream = Philox::keyed(b.seed, 0, 0, static_cast<uint32_t>(b.layer), RngPurpose::kRouterSelect);
@@ -36,11 +39,14 @@ class Hash final : public Router {
       std::iota(order.begin(), order.end(), 0);
       std::vector<double> key(order.size());
       for (std::size_t i = 0; i < key.size(); ++i) key[i] = stream.uniform(i);
-      std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t z) { return key[static_cast<std::size_t>(a)] < key[static_cast<std::size_t>(z)]; });
+      std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t z) {
+        return key[static_cast<std::size_t>(a)] < key[static_cast<std::size_t>(z)];
+      });
       for (std::size_t i = 0; i < order.size(); ++i) fill_row(table, order[i], static_cast<int64_t>(i) % experts_);
     } else {
       for (int64_t v = 0; v < b.vocab_size; ++v)
-        fill_row(table, v, static_cast<int64_t>(stream.uniform(static_cast<uint64_t>(v)) * static_cast<double>(experts_)));
+        fill_row(table, v,
+                 static_cast<int64_t>(stream.uniform(static_cast<uint64_t>(v)) * static_cast<double>(experts_)));
     }
     table_ = ctx.from_host<int32_t>(table, {b.vocab_size, per_token_}, MemoryKind::parameters);
   }
@@ -65,7 +71,9 @@ class Hash final : public Router {
     if (per_token_ == 1) return {};
     Tensor w = ctx.empty(a.token_N.shape(), accumulation_);
     dispatch_accumulation(accumulation_, [&]<class A>() {
-      SY_LAUNCH(ctx, fill, (kernels::Fill<A>{.y = w.data<A>(), .count = w.count(), .value = 1.0 / static_cast<double>(per_token_)}));
+      SY_LAUNCH(
+          ctx, fill,
+          (kernels::Fill<A>{.y = w.data<A>(), .count = w.count(), .value = 1.0 / static_cast<double>(per_token_)}));
     });
     return Var(w);
   }

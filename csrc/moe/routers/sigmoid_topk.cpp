@@ -1,12 +1,13 @@
 // Sigmoid top-k routing with group-limited selection: DeepSeek-V3 (2024, arXiv 2412.19437), section 2.1.2.
 //
-//   l = x W^T (fp32);  s = sigmoid(l);  r = s + b (b: selection bias, see hooks/selection_bias.cpp; never in the weight)
-//   E splits into n_group equal groups, scored by the sum of their two best r; the best topk_group groups stay.
-//   S_t = top-k of r inside;  w = routed_scaling_factor * s / (sum over S of s + 1e-20)   (norm_topk_prob), else scaling * s
+//   l = x W^T (fp32);  s = sigmoid(l);  r = s + b (b: selection bias, see hooks/selection_bias.cpp; never in the
+//   weight) E splits into n_group equal groups, scored by the sum of their two best r; the best topk_group groups stay.
+//   S_t = top-k of r inside;  w = routed_scaling_factor * s / (sum over S of s + 1e-20)   (norm_topk_prob), else
+//   scaling * s
 // Balance losses act on s / (sum of s over all experts).
 //
-// Differs from the paper: nothing (n_group: 1 gives the ungrouped form of Wang et al. 2024, arXiv 2408.15664). Groups of one
-// expert are scored by that expert alone.
+// Differs from the paper: nothing (n_group: 1 gives the ungrouped form of Wang et al. 2024, arXiv 2408.15664). Groups
+// of one expert are scored by that expert alone.
 #include "csrc/core/registry.h"
 #include "csrc/moe/linear_router.h"
 #include "csrc/moe/select.h"
@@ -31,8 +32,10 @@ class SigmoidTopk final : public Router {
       user_error("moe.router: {} groups of {} experts cannot give {} experts per token; raise topk_group", c.topk_group,
                  b.num_experts / c.n_group, k_);
     if (k_ == 1 && c.norm_topk_prob)
-      user_error("moe.router: sigmoid_topk with num_experts_per_tok: 1 and norm_topk_prob: true gives the router no gradient; set "
-                 "norm_topk_prob: false");
+      user_error(
+          "moe.router: sigmoid_topk with num_experts_per_tok: 1 and norm_topk_prob: true gives the router no gradient; "
+          "set "
+          "norm_topk_prob: false");
   }
 
   Scores score(Context& ctx, const RouterInput& input) const override {
@@ -69,7 +72,8 @@ void describe(SigmoidTopk::Config& c, Fields& f) {
   f.field("routed_scaling_factor", c.routed_scaling_factor, "multiplies every weight", {.min = 0});
 }
 
-SY_REGISTER(Router, SigmoidTopk, "sigmoid_topk", "sigmoid scores, top-k, optional groups and selection bias (DeepSeek-V3)")
+SY_REGISTER(Router, SigmoidTopk, "sigmoid_topk",
+            "sigmoid scores, top-k, optional groups and selection bias (DeepSeek-V3)")
 
 }  // namespace
 }  // namespace sy::moe

@@ -1,9 +1,10 @@
-// Softmax top-k routing: Mixtral (Jiang et al. 2024, arXiv 2401.04088), OLMoE (Muennighoff et al. 2024, arXiv 2409.02060),
-// Qwen3-MoE (2025, arXiv 2505.09388).
+// Softmax top-k routing: Mixtral (Jiang et al. 2024, arXiv 2401.04088), OLMoE (Muennighoff et al. 2024, arXiv
+// 2409.02060), Qwen3-MoE (2025, arXiv 2505.09388).
 //
 //   l = x W^T (fp32);  P = softmax(l);  S_t = top-k(P);  y_t = sum over S_t of w[t,e] FFN_e(x_t)
-//   softmax: before  (after_topk = false):  w = scale P            (OLMoE), or scale P / sum over S of P with norm_topk_prob (Qwen3)
-//   softmax: after   (after_topk = true):   w = scale softmax of the k selected logits  (Mixtral; equals before + norm_topk_prob)
+//   softmax: before  (after_topk = false):  w = scale P            (OLMoE), or scale P / sum over S of P with
+//   norm_topk_prob (Qwen3) softmax: after   (after_topk = true):   w = scale softmax of the k selected logits (Mixtral;
+//   equals before + norm_topk_prob)
 // T tokens, D width, E experts, K experts per token.
 //
 // Differs from the papers: nothing. Renormalising a single expert's weight gives the router no gradient and is refused.
@@ -26,7 +27,8 @@ class SoftmaxTopk final : public Router {
   SoftmaxTopk(const Config& c, const Build& b) : config_(c), k_(b.num_experts_per_tok), scorer_(b) {
     if (k_ == 1 && (c.norm_topk_prob || c.softmax == Softmax::kAfter))
       user_error(
-          "moe.router: softmax_topk with num_experts_per_tok: 1 and a normalised weight gives the router no gradient; set "
+          "moe.router: softmax_topk with num_experts_per_tok: 1 and a normalised weight gives the router no gradient; "
+          "set "
           "norm_topk_prob: false and softmax: before");
   }
 

@@ -5,7 +5,8 @@
 // uniform in (1 - eps, 1 + eps), element by element, in training only, and touches the router's copy of x alone.
 // Router weights start as a normal of standard deviation sqrt(init_scale / D) cut at two deviations.
 //
-// Differs from the paper: expert dropout is not part of the router. Capacity is chosen under moe.capacity (the paper: position, factor 1.25).
+// Differs from the paper: expert dropout is not part of the router. Capacity is chosen under moe.capacity (the paper:
+// position, factor 1.25).
 #include <cmath>
 
 #include "csrc/core/launch.h"
@@ -81,8 +82,10 @@ class SwitchTop1 final : public Router {
 };
 
 void describe(SwitchTop1::Config& c, Fields& f) {
-  f.field("jitter_eps", c.jitter_eps, "router input noise in training, uniform in (1-eps, 1+eps); 0: none", {.min = 0, .max = 1});
-  f.field("init_scale", c.init_scale, "router weights start with standard deviation sqrt(init_scale / hidden_size)", {.min = 0});
+  f.field("jitter_eps", c.jitter_eps, "router input noise in training, uniform in (1-eps, 1+eps); 0: none",
+          {.min = 0, .max = 1});
+  f.field("init_scale", c.init_scale, "router weights start with standard deviation sqrt(init_scale / hidden_size)",
+          {.min = 0});
 }
 
 SY_REGISTER(Router, SwitchTop1, "switch_top1", "one expert per token, weight = raw probability (Switch Transformer)")

@@ -1,7 +1,8 @@
 // Dynamic (top-p) routing: Huang et al. 2024, "Harder tasks need more experts" (arXiv 2403.07652).
 //
-//   P = softmax(x W^T);  experts in descending P until their sum is strictly above p (at least one; all if never reached)
-//   w = P on that prefix, not renormalised;  the paper adds a load-balancing loss (1e-2) and an entropy loss (1e-4).
+//   P = softmax(x W^T);  experts in descending P until their sum is strictly above p (at least one; all if never
+//   reached) w = P on that prefix, not renormalised;  the paper adds a load-balancing loss (1e-2) and an entropy loss
+//   (1e-4).
 //
 // Differs from the paper: at most max_experts_per_tok experts per token (0: all of them), which bounds the buffers.
 #include "csrc/core/registry.h"
@@ -19,7 +20,10 @@ class TopP final : public Router {
   };
 
   TopP(const Config& c, const Build& b)
-      : config_(c), per_token_(c.max_experts_per_tok == 0 ? b.num_experts : c.max_experts_per_tok), k_(b.num_experts_per_tok), scorer_(b) {
+      : config_(c),
+        per_token_(c.max_experts_per_tok == 0 ? b.num_experts : c.max_experts_per_tok),
+        k_(b.num_experts_per_tok),
+        scorer_(b) {
     if (per_token_ > b.num_experts)
       user_error("moe.router.max_experts_per_tok: {} exceeds num_experts: {}", per_token_, b.num_experts);
   }
@@ -47,7 +51,8 @@ class TopP final : public Router {
 
 void describe(TopP::Config& c, Fields& f) {
   f.field("top_p", c.top_p, "take experts until their probability exceeds this", {.min = 0, .max = 1});
-  f.field("max_experts_per_tok", c.max_experts_per_tok, "cut at this many experts per token; 0: num_experts", {.min = 0});
+  f.field("max_experts_per_tok", c.max_experts_per_tok, "cut at this many experts per token; 0: num_experts",
+          {.min = 0});
 }
 
 SY_REGISTER(Router, TopP, "top_p", "as many experts as it takes to exceed probability p (dynamic routing)")

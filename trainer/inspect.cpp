@@ -1,0 +1,98 @@
+#include "trainer/inspect.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "csrc/io/checkpoint.h"
+#include "csrc/io/indexed_dataset.h"
+#include "trainer/config.h"
+#include "trainer/dry_run.h"
+#include "trainer/progress.h"
+
+namespace sy {
+
+namespace {
+
+// "1.32 B", "6.9 M".
+std::string count_text(double n) {
+  if (n >= 1e9) return fmt::format("{:.2f} B", n * 1e-9);
+  if (n >= 1e6) return fmt::format("{:.2f} M", n * 1e-6);
+  return fmt::format("{:.0f}", n);
+}
+
+void inspect_config(const std::string& path, const std::vector<std::string>& overrides, bool as_json) {
+  const Config config = load_config(path, overrides);
+  const DryRun dry = dry_run(config);
+  if (as_json) {
+    nlohmann::json out = {{"total_parameters", dry.total_parameters},
+                          {"active_parameters", dry.active_parameters},
+                          {"training_flops_per_token", dry.training_flops_per_token},
+                          {"peak_bytes", dry.memory.total_peak_bytes}};
+    for (int k = 0; k < kNumMemoryKinds; ++k)
+      out["peak_bytes_by_kind"][memory_kind_name(static_cast<MemoryKind>(k))] =
+          dry.memory.peak_bytes[static_cast<std::size_t>(k)];
+    fmt::print("{}\n", out.dump());
+    return;
+  }
+  fmt::print("{}\n", path);
+  fmt::print("  parameters            {} total, {} active per token\n",
+             count_text(static_cast<double>(dry.total_parameters)),
+             count_text(static_cast<double>(dry.active_parameters)));
+  fmt::print("  layers                {} ({} of them MoE)\n", config.model.num_hidden_layers, dry.moe_layers);
+  fmt::print(
+      "  training FLOPs        {:.4g} per token, {:.4g} per step of {} tokens\n", dry.training_flops_per_token,
+      dry.training_flops_per_token * static_cast<double>(config.train.global_batch_size * config.train.seq_length),
+      config.train.global_batch_size * config.train.seq_length);
+  fmt::print("  peak bytes, one rank  {} (micro-batch of {} x {} tokens)\n",
+             format_bytes(static_cast<double>(dry.memory.total_peak_bytes)), config.train.micro_batch_size,
+             config.train.seq_length);
+  for (int k = 0; k < kNumMemoryKinds; ++k)
+    fmt::print("    {:<20}{}\n", memory_kind_name(static_cast<MemoryKind>(k)),
+               format_bytes(static_cast<double>(dry.memory.peak_bytes[static_cast<std::size_t>(k)])));
+}
+
+void inspect_checkpoint(const std::string& path) {
+  const CheckpointReader reader(resolve_checkpoint(path));
+  reader.verify_checksums();
+  fmt::print("{}\n  step {}, {} samples, written by {} on {}\n  checksums and tiling verified\n", reader.directory(),
+             reader.state().step, reader.state().consumed_samples, reader.state().version, reader.state().mesh);
+  for (const CheckpointTensor& t : reader.tensors())
+    fmt::print("  {:<5} {:<24} {}\n", dtype_name(t.dtype), shape_string(t.shape),
+               t.part.empty() ? t.name : t.name + " / " + t.part);
+}
+
+void inspect_dataset(const std::string& prefix) {
+  const IndexedDataset dataset(prefix);
+  fmt::print("{}\n  {} tokens in {} sequences, {} documents, stored as {}\n", prefix, dataset.num_tokens(),
+             dataset.num_sequences(), dataset.num_documents(), token_dtype_name(dataset.dtype()));
+}
+
+}  // namespace
+
+int run_inspect(int argc, char** argv) {
+  CLI::App app("Report what a config would need (parameters, FLOPs, bytes), or what a checkpoint or dataset holds",
+               "switchyard inspect");
+  std::string path;
+  std::vector<std::string> overrides;
+  bool as_json = false;
+  app.add_option("path", path, "a YAML config, a run or checkpoint folder, or a dataset prefix (.bin/.idx)")
+      ->required();
+  app.add_option("overrides", overrides, "section.key=value, for a config");
+  app.add_flag("--json", as_json, "one line of json (configs)");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  }
+  namespace fs = std::filesystem;
+  if (path.ends_with(".yaml") || path.ends_with(".yml")) inspect_config(path, overrides, as_json);
+  else if (fs::is_directory(path)) inspect_checkpoint(path);
+  else if (fs::exists(path + ".idx")) inspect_dataset(path);
+  else user_error("'{}' is not a YAML config, a checkpoint folder or a dataset prefix", path);
+  return 0;
+}
+
+}  // namespace sy

@@ -1,0 +1,116 @@
+// switchyard: subcommands, exit codes, and the one place where errors end.
+//   0 done   2 a mistake in what was given   75 stopped on request after a checkpoint   1 anything else
+#include <fmt/format.h>
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "csrc/core/check.h"
+#include "csrc/core/nearest.h"
+#include "parallel/comm.h"
+#include "trainer/bench_step.h"
+#include "trainer/config.h"
+#include "trainer/doctor.h"
+#include "trainer/generate.h"
+#include "trainer/inspect.h"
+#include "trainer/methods.h"
+#include "trainer/tokenize.h"
+#include "trainer/train.h"
+
+namespace sy {
+namespace {
+
+struct Command {
+  const char* summary;
+  std::function<int(int argc, char** argv)> run;
+};
+
+int train_command(int argc, char** argv, Comm& comm, StopSignals& signals) {
+  std::string path;
+  std::vector<std::string> overrides;
+  bool print = false;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word == "--print-config") print = true;
+    else if (word == "--help" || word == "-h") path.clear(), i = argc;
+    else if (path.empty()) path = word;
+    else overrides.push_back(word);
+  }
+  if (path.empty()) {
+    fmt::print("usage: switchyard train CONFIG.yaml [section.key=value ...] [--print-config]\n");
+    return argc > 1 ? 0 : 2;
+  }
+  if (print) {
+    fmt::print("{}", print_config(load_config(path, overrides, comm.size())));
+    return 0;
+  }
+  return run_train(path, overrides, comm, signals);
+}
+
+void print_help(const std::map<std::string, Command>& commands) {
+  fmt::print("switchyard: training of Mixture-of-Experts language models\n\nusage: switchyard COMMAND [arguments]\n\n");
+  for (const auto& [name, command] : commands) fmt::print("  {:<10} {}\n", name, command.summary);
+  fmt::print("\n`switchyard COMMAND --help` tells more; `mpirun -np N switchyard train CONFIG` uses N ranks.\n");
+}
+
+int run(int argc, char** argv, MpiSession& session, StopSignals& signals) {
+  Comm& comm = session.world();
+  const std::map<std::string, Command> commands = {
+      {"train", {"pretrain from a YAML config", [&](int c, char** v) { return train_command(c, v, comm, signals); }}},
+      {"generate", {"continue prompts with a trained checkpoint", run_generate}},
+      {"tokenize", {"text and JSONL files to a .bin/.idx corpus", run_tokenize}},
+      {"inspect", {"parameters, FLOPs and bytes of a config; contents of a checkpoint or corpus", run_inspect}},
+      {"methods", {"the registered routers, balance losses, capacity policies ...", run_methods}},
+      {"bench", {"time full training steps", [&](int c, char** v) { return run_bench(c, v, comm); }}},
+      {"doctor", {"what this build and machine can do", [](int, char**) { return run_doctor(); }}},
+  };
+  if (argc < 2 || std::string(argv[1]) == "--help" || std::string(argv[1]) == "-h") {
+    print_help(commands);
+    return argc < 2 ? 2 : 0;
+  }
+  const auto command = commands.find(argv[1]);
+  if (command == commands.end()) {
+    std::vector<std::string> names;
+    for (const auto& [name, unused] : commands) names.push_back(name);
+    const std::string near = nearest(argv[1], names);
+    user_error("unknown command '{}'{}; see `switchyard --help`", argv[1],
+               near.empty() ? "" : fmt::format("; did you mean '{}'?", near));
+  }
+  return command->second.run(argc - 1, argv + 1);
+}
+
+// A mistake is usually found by all ranks at once: rank 0 says it; another rank speaks only if rank 0 did not end the
+// job meanwhile.
+int report(MpiSession& session, const std::string& message, int exit_code) {
+  if (session.world().rank() != 0) std::this_thread::sleep_for(std::chrono::seconds(1));
+  const std::string who = session.world().rank() == 0 ? "" : fmt::format("rank {}: ", session.world().rank());
+  fmt::print(stderr, "switchyard: {}{}\n", who, message);
+  std::fflush(nullptr);
+  session.abort(exit_code);
+  return exit_code;
+}
+
+}  // namespace
+}  // namespace sy
+
+int main(int argc, char** argv) {
+  sy::StopSignals signals;  // before any thread exists, so that all inherit the blocked signals
+  std::unique_ptr<sy::MpiSession> session;
+  try {
+    session = std::make_unique<sy::MpiSession>(&argc, &argv);
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "switchyard: {}\n", e.what());
+    return 2;
+  }
+  try {
+    return sy::run(argc, argv, *session, signals);
+  } catch (const sy::UserError& e) {
+    return sy::report(*session, e.what(), 2);
+  } catch (const std::exception& e) {
+    return sy::report(*session, e.what(), 1);
+  }
+}

@@ -1,0 +1,44 @@
+#include "trainer/methods.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+
+#include "csrc/moe/layer.h"
+#include "trainer/config.h"
+
+namespace sy {
+
+namespace {
+
+template <class Interface>
+void list(const char* seam) {
+  fmt::print("{}\n", seam);
+  for (const std::string& name : Registry<Interface>::instance().names())
+    fmt::print("  {:<18} {}\n", name, Registry<Interface>::instance().find(name)->summary);
+}
+
+}  // namespace
+
+int run_methods(int argc, char** argv) {
+  CLI::App app("List the registered methods of every seam", "switchyard methods");
+  bool reference = false;
+  app.add_flag("--reference", reference, "print the configuration reference (Markdown) instead");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  }
+  if (reference) {
+    fmt::print("{}", config_reference());
+    return 0;
+  }
+  list<moe::Router>("moe.router");
+  list<moe::Capacity>("moe.capacity");
+  list<moe::Experts>("moe.experts");
+  list<moe::Balance>("moe.balance");
+  list<moe::Hook>("moe.hooks");
+  return 0;
+}
+
+}  // namespace sy
