@@ -33,7 +33,13 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t dynamic_shared_b
   cuda_sim::launch(reinterpret_cast<const void*>(kernel), grid, block, dynamic_shared_bytes,
                    [kernel, ... values = static_cast<P>(args)] { kernel(values...); });
 #else
-  kernel<<<grid, block, dynamic_shared_bytes, static_cast<cudaStream_t>(stream)> > >(static_cast<P>(args)...);
+  const auto enqueue = [&](P... values) {
+    void* addresses[] = {static_cast<void*>(&values)..., nullptr};
+    // The error is kept by the runtime, for the caller's cudaGetLastError().
+    (void)cudaLaunchKernel(reinterpret_cast<const void*>(kernel), grid, block, addresses, dynamic_shared_bytes,
+                           static_cast<cudaStream_t>(stream));
+  };
+  enqueue(static_cast<P>(args)...);
 #endif
 }
 

@@ -1,7 +1,7 @@
 // Simulated CUDA, device side: what nvcc would know by itself, for .cu files compiled by the host compiler.
 //
 // Included by kernels/cuda/launch.cuh only. Types and runtime declarations come from the toolkit's own headers.
-// A __shared__ variable is static: one block runs at a time on a host thread, so one copy is the block's copy.
+// A __shared__ variable is static: one block runs at a time, so one copy is the block's copy.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -15,15 +15,15 @@
 #include "tests/cuda_sim/executor.h"
 
 #undef __shared__
-#define __shared__ static thread_local
+#define __shared__ static
 #undef __launch_bounds__
 #define __launch_bounds__(...)
 
 // Set by the executor before a thread runs or resumes.
-extern constinit thread_local uint3 threadIdx;
-extern constinit thread_local uint3 blockIdx;
-extern constinit thread_local dim3 blockDim;
-extern constinit thread_local dim3 gridDim;
+extern uint3 threadIdx;
+extern uint3 blockIdx;
+extern dim3 blockDim;
+extern dim3 gridDim;
 inline constexpr int warpSize = 32;
 
 namespace sy::cuda_sim {

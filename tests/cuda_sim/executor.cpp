@@ -13,6 +13,7 @@
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <numeric>
 #include <random>
 #include <vector>
@@ -24,10 +25,10 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-constinit thread_local uint3 threadIdx{};
-constinit thread_local uint3 blockIdx{};
-constinit thread_local dim3 blockDim{};
-constinit thread_local dim3 gridDim{};
+uint3 threadIdx{};
+uint3 blockIdx{};
+dim3 blockDim{};
+dim3 gridDim{};
 
 namespace sy::cuda_sim {
 namespace {
@@ -112,11 +113,15 @@ class Executor {
   bool busy_ = false;
 };
 
-// One per host thread, never destroyed: fibers that rest in their loop have nothing to unwind.
+// Never destroyed: fibers that rest in their loop have nothing to unwind.
 Executor& executor() {
-  thread_local Executor* instance = new Executor;
+  static Executor* const instance = new Executor;
   return *instance;
 }
+
+// Grids of several host threads take turns, because shared variables exist once. Recursive, so that a kernel that
+// launches a kernel is reported and does not hang.
+std::recursive_mutex launching;
 
 [[noreturn]] void fault(const std::string& message) { throw Fault("simulated CUDA: " + message); }
 
@@ -388,6 +393,7 @@ void launch(const void* kernel, dim3 grid, dim3 block, size_t dynamic_shared_byt
   if (threads < 1 || threads > kMaxThreadsPerBlock || block.z > 64 || !legal_grid)
     return set_last_error(cudaErrorInvalidConfiguration);
   if (dynamic_shared_bytes > dynamic_shared_limit(kernel)) return set_last_error(cudaErrorInvalidValue);
+  const std::lock_guard lock(launching);
   ++counts.launches;
   counts.blocks += static_cast<int64_t>(grid.x) * grid.y * grid.z;
   executor().run(grid, block, dynamic_shared_bytes, thread_body, schedule_seed);

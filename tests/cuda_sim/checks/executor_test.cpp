@@ -367,6 +367,13 @@ TEST(IllegalLaunch, IsReportedThroughTheLastErrorAndRunsNothing) {
   EXPECT_EQ(fault_of(needs_shared, dim3(1), dim3(1)).find("simulated CUDA: the kernel uses dynamic shared memory"), 0u);
 }
 
+__global__ void launches_another() { launch(nothing, dim3(1), dim3(1), 0, nullptr); }
+
+TEST(IllegalLaunch, FromInsideAKernelIsReported) {
+  EXPECT_NE(fault_of(launches_another, dim3(1), dim3(1)).find("may not launch"), std::string::npos);
+  launch(nothing, dim3(1), dim3(1), 0, nullptr);
+}
+
 TEST(IllegalLaunch, DynamicSharedMemoryAbove48KibNeedsTheAttribute) {
   sy::cuda_sim::launch(reinterpret_cast<const void*>(needs_shared), dim3(1), dim3(1), 49 * 1024,
                        [] { needs_shared(); });
@@ -380,6 +387,7 @@ __global__ void shared_overflow(int index) {
   __shared__ int buffer[32];
   buffer[index] = 1;
   __syncthreads();
+  EXPECT_EQ(buffer[0], 1);
 }
 __global__ void dynamic_overflow(int index) {
   dynamic_shared<int>()[index] = 1;
@@ -388,8 +396,8 @@ __global__ void dynamic_overflow(int index) {
 
 TEST(ExecutorDeathTest, AddressSanitizerSeesSharedMemoryOverflow) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  EXPECT_DEATH(launch(shared_overflow, dim3(1), dim3(32), 0, nullptr, 32), "overflow");
-  EXPECT_DEATH(launch(dynamic_overflow, dim3(1), dim3(32), 128, nullptr, 32), "overflow");
+  EXPECT_DEATH(launch(shared_overflow, dim3(1), dim3(32), 0, nullptr, 32), "overflow|out of bounds");
+  EXPECT_DEATH(launch(dynamic_overflow, dim3(1), dim3(32), 128, nullptr, 32), "overflow|out of bounds");
 }
 #endif
 
