@@ -61,7 +61,7 @@ struct SquaredCv {
 
 // fraction[g,e] (set) = number of entries n with token_n in group g and expert_n = e, divided by (divisor * group_tokens).
 // (divisor = experts per token; 0 means: divide by the number of non-hole entries of the group instead, the form for a
-// variable number of experts per token.)
+// variable number of experts per token; a group without entries then has fraction 0.)
 template <class A>
 struct AssignmentFraction {
   const int32_t* token = nullptr;

@@ -2,14 +2,17 @@
 //
 // token, expert [entries] i32 (expert < 0: a hole); score [tokens, experts] in A. Groups are `group_tokens` consecutive
 // tokens (a routing group = one micro-batch, or one sequence); each expert takes `capacity` entries per group.
-// Slots are given in the order of `order`, ranks first: all first choices (entry index modulo per_token = 0), then all
-// second choices, and so on (per_token = 1: one pass over the list):
+// Slots are given in the order of `order`. The first three go ranks first: all first choices (entry index modulo
+// per_token = 0), then all second choices, and so on (per_token = 1: one pass over the list):
 //   kPosition: ascending token       kScore: descending score of the (token, expert) pair, ties to the lower token
 //   kRandom:   ascending priority[token], ties to the lower token (priority in A, drawn by the caller)
-//   kTokenScore: like kScore but tokens ordered by their largest selected score (V-MoE batch priority), before ranks
+//   kTokenScore: descending largest selected score of the token (V-MoE batch priority), ties to the lower token; within
+//     a token by rank: all choices of the best token come before the first choice of the next one
+// What still ties (one token several times in a rank) goes by ascending entry index. NaN comes last in every order.
 // kept [entries] u8 (set): 1 kept, 0 dropped or hole.
-// With next_choice, a dropped entry moves, in the same order, to the token's best-scoring expert that has room and that
-// the token does not hold yet; `expert` is rewritten in place; if no expert has room it stays dropped.
+// With next_choice, once all slots are given, the dropped entries move one by one, in the same order, to their token's
+// best-scoring expert (ties to the lower id) that has room left and that the token does not hold yet; so a moved entry
+// never takes a slot from a token's own choice. `expert` is rewritten in place; without such an expert it stays dropped.
 // Deterministic.
 #pragma once
 

@@ -7,7 +7,8 @@
 //                    (N is a multiple of per_token and entry n belongs to block n / per_token)
 //   kSoftmax:        w_n = scale * softmax of s over the same block (scores are then logits)
 // Backward sets dscore [tokens, experts] whole (zero where nothing is selected):
-//   raw scale dw;  renormalised scale/Z (dw_n - sum_i dw_i w_i / scale);  softmax w_n (dw_n - sum_i dw_i w_i / scale).
+//   raw scale dw;  renormalised scale/(Z + 1e-20) (dw_n - sum_i dw_i w_i / scale);  softmax w_n (dw_n - sum_i dw_i w_i / scale);
+//   holes and inactive entries add nothing and are left out of the sums over i.
 // Several entries may name the same (token, expert): their gradients add in ascending n. Deterministic.
 // `token_start`, `token_entry` are the by-token lists of kernels/moe/index_build.h (needed by backward to avoid atomics).
 #pragma once

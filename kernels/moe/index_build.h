@@ -2,14 +2,14 @@
 //
 // Input: token, expert [entries] i32 (expert < 0: a hole); kept [entries] u8, nullable (0: dropped by capacity);
 // slot_of_expert [experts] i32, nullable (identity): where an expert id's parameters live, in [0, slots).
-// Rows: the kept entries of slot s, in ascending entry index, occupy rows seg_start[s] .. seg_start[s]+seg_count[s)-1;
+// Rows: the kept entries of slot s, in ascending entry index, occupy rows seg_start[s] .. seg_start[s]+seg_count[s]-1;
 // seg_start[0] = 0 and every segment starts at a multiple of row_alignment. Rows outside segments are pads.
 // Output (all set whole):
 //   seg_start, seg_count [slots] i32     row_end [1] i32: first row behind the last segment, rounded up to row_alignment
 //   row_entry, row_token [rows] i32: entry and token of each row, -1 in pads (up to the bound `rows`)
 //   entry_row [entries] i32: row of each entry, -1 for holes and dropped entries
 //   token_start [tokens+1], token_entry [entries] i32: the non-hole entries of token t, dropped ones included, ascending:
-//     token_entry[token_start[t] .. token_start[t+1])
+//     token_entry[token_start[t] .. token_start[t+1]), -1 behind the last one
 // The caller guarantees rows >= index_build_rows(entries, slots, row_alignment). Deterministic; no atomics decide order.
 #pragma once
 

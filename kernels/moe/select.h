@@ -1,15 +1,17 @@
-// Selection of experts from scores. Every selector writes an assignment list (token, expert), expert = -1 for a hole.
+// Selection of experts from scores. Every selector writes an assignment list (token, expert); a hole is token = expert = -1.
 //
 // score [tokens, experts] in A, plus an optional bias [experts] in A that acts on the selection only.
 // Ties go to the lower expert id (for expert choice: to the lower token id). NaN scores rank below every number.
 //
-// topk_select: entries t*k .. t*k+k-1 of the list are token t's experts in descending score.
+// topk_select: entries t*k .. t*k+k-1 of the list are token t's experts in descending score + bias (the selection score).
 //   With groups > 1 the experts form `groups` equal blocks of adjacent ids; a block's score is the sum of its
-//   group_top best biased scores (DeepSeek-V3: 2); only the best `groups_kept` blocks take part (others are -inf).
-// top_p_select: per token the shortest prefix, in descending probability, whose sum is > p (strictly; at least one, all
-//   if never reached), cut at max_per_token. Entries t*max_per_token ..., holes behind. No bias.
+//   group_top best biased scores, added in descending order (DeepSeek-V3: 2; all of them if the block is smaller);
+//   only the best `groups_kept` blocks take part, ties to the lower block: an expert outside is never taken, not even
+//   against -inf or NaN inside. k is at most the number of experts that take part. -0 and +0 tie.
+// top_p_select: per token the shortest prefix, in descending probability, whose sum (in A, in that order) is > p
+//   (strictly; at least one, all if never reached), cut at max_per_token. Entries t*max_per_token ..., holes behind. No bias.
 // expert_choice_select: each expert takes its `capacity` best tokens of each group of group_tokens tokens. Entries
-//   (g*experts + e)*capacity + r in descending score; holes if the group has fewer tokens than capacity.
+//   (g*experts + e)*capacity + r in descending score; holes if the group has fewer tokens than capacity. tokens is a multiple of group_tokens.
 // Deterministic.
 #pragma once
 

@@ -3,7 +3,7 @@
 // sum_squares: total[0] (f64) += weight * sum of x[i]^2, in a fixed order (blocks of 4096 elements, then block order).
 //   A NaN or infinity in x makes total not finite.
 // clip_coefficient: reads the reduced total and writes into *state: grad_norm_squared = total;
-//   skip = 1 if total or *loss is not finite, else 0;  clip_coefficient = min(1, max_norm / (sqrt(total) + 1e-6)), 1 if max_norm <= 0.
+//   skip = 1 if total or *loss is not finite, else 0;  clip_coefficient = min(1, max_norm / (sqrt(total) + 1e-6)), 1 if max_norm <= 0 or total is NaN.
 #pragma once
 
 #include "kernels/step_state.h"
