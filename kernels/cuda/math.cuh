@@ -1,4 +1,5 @@
-// Elementary functions by the type of their argument: C++ overloads differ between nvcc's and the host's global namespace.
+// Elementary functions by the type of their argument: C++ overloads differ between nvcc's and the host's global
+// namespace.
 #pragma once
 
 #include <cmath>

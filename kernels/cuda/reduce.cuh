@@ -1,7 +1,7 @@
 // Sums, maxima and scans over a warp or a block, in an order that depends on the thread count only.
 //
-// Every thread of the warp (block) must call; every thread receives the result. Block versions hold up to 1024 threads in
-// whole warps and start with a barrier, so that calls may follow each other.
+// Every thread of the warp (block) must call; every thread receives the result. Block versions hold up to 1024 threads
+// in whole warps and start with a barrier, so that calls may follow each other.
 #pragma once
 
 #include "kernels/cuda/math.cuh"

@@ -10,7 +10,7 @@
 
 namespace sy::kernels::cuda {
 
-inline constexpr int kTile = 64;      // rows and columns of the output tile
+inline constexpr int kTile = 64;       // rows and columns of the output tile
 inline constexpr int kTileDepth = 16;  // elements of k per stage
 inline constexpr int kPerThread = 4;   // rows and columns of a thread's part
 

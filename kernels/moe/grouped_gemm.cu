@@ -30,9 +30,9 @@ __device__ inline RowTile find_row_tile(int64_t index, const int32_t* seg_start,
 
 // y[r, n] = sum_k x[r, k] w[e](k, n): w[e] is [n, k] with kTransposed (forward), [k, n] without (dgrad).
 template <class T, bool kTransposed>
-__global__ void __launch_bounds__(kBlock) grouped_rows_kernel(const T* x, const T* w, T* y, const int32_t* seg_start,
-                                                              const int32_t* seg_count, int64_t experts, int64_t depth,
-                                                              int64_t width) {
+__global__ void __launch_bounds__(kBlock)
+    grouped_rows_kernel(const T* x, const T* w, T* y, const int32_t* seg_start, const int32_t* seg_count,
+                        int64_t experts, int64_t depth, int64_t width) {
   const RowTile tile = find_row_tile(blockIdx.x, seg_start, seg_count, experts);
   if (tile.num_rows == 0) return;
   const int64_t first_column = static_cast<int64_t>(blockIdx.y) * kTile;
@@ -60,7 +60,8 @@ __global__ void __launch_bounds__(kBlock) grouped_wgrad_kernel(GroupedGemmWgrad<
   using A = Acc<T>;
   const int64_t expert = blockIdx.z, count = args.seg_count[expert];
   if (count == 0) return;
-  const int64_t first_in = static_cast<int64_t>(blockIdx.x) * kTile, first_out = static_cast<int64_t>(blockIdx.y) * kTile;
+  const int64_t first_in = static_cast<int64_t>(blockIdx.x) * kTile,
+                first_out = static_cast<int64_t>(blockIdx.y) * kTile;
   const T* dy = args.dy + static_cast<int64_t>(args.seg_start[expert]) * args.out_dim;
   const T* x = args.x + static_cast<int64_t>(args.seg_start[expert]) * args.in_dim;
   const auto load_dy = [&](int m, int64_t r) {
@@ -111,7 +112,7 @@ void grouped_gemm_wgrad(Cuda ctx, const GroupedGemmWgrad<T>& args) {
   CUDA_CHECK(cudaGetLastError());
 }
 
-#define SY_INSTANTIATE(T)                                                \
+#define SY_INSTANTIATE(T)                                                 \
   template void grouped_gemm_forward(Cuda, const GroupedGemmForward<T>&); \
   template void grouped_gemm_dgrad(Cuda, const GroupedGemmDgrad<T>&);     \
   template void grouped_gemm_wgrad(Cuda, const GroupedGemmWgrad<T>&);

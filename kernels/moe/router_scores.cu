@@ -77,7 +77,7 @@ void router_scores_backward(Cuda ctx, const RouterScoresBackward<A>& args) {
   CUDA_CHECK(cudaGetLastError());
 }
 
-#define SY_INSTANTIATE(A)                                                  \
+#define SY_INSTANTIATE(A)                                                   \
   template void router_scores_forward(Cuda, const RouterScoresForward<A>&); \
   template void router_scores_backward(Cuda, const RouterScoresBackward<A>&);
 SY_INSTANTIATE(float)
