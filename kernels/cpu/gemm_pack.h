@@ -1,0 +1,131 @@
+// Packing a block of a matrix into panels for the tile kernel: panel[k][0..width) with zeros beyond the matrix.
+//
+// An operand is seen as lines x k: lines are the rows of A or the columns of B. It is stored either with k contiguous
+// (A[M,K], B[N,K]: element (line, k) at line*stride + k) or with lines contiguous (A[K,M], B[K,N]: at k*stride + line).
+// Units: f32 and f64 pack as they are; bf16 packs as pairs of neighbours in k where the machine multiplies such pairs,
+// else widened to f32.
+#pragma once
+
+#include <array>
+#include <utility>
+
+#include "kernels/cpu/gemm_tile.h"
+
+namespace sy::kernels::cpu {
+
+template <class T>
+struct Pack {
+  using Unit = T;
+  static constexpr int kPerUnit = 1;  // elements of k in a unit
+};
+template <>
+struct Pack<bf16> {
+#if defined(__AVX512BF16__)
+  using Unit = uint32_t;
+  static constexpr int kPerUnit = 2;
+#else
+  using Unit = float;
+  static constexpr int kPerUnit = 1;
+#endif
+};
+
+// In-register transposition of an L x L block: log2(L) rounds of exchanging halves, quarters, ... of row pairs.
+template <class Unit>
+inline void transpose_block(Vec<Unit> (&v)[kLanes<Unit>]) {
+  constexpr int kL = kLanes<Unit>;
+  const auto round = [&]<int kStep, int... kI>(std::integral_constant<int, kStep>, std::integer_sequence<int, kI...>) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kL; ++i) {
+      if (i & kStep) continue;
+      const Vec<Unit> x = v[i], y = v[i + kStep];
+      v[i] = __builtin_shufflevector(x, y, ((kI & kStep) ? kL + (kI & ~kStep) : kI)...);
+      v[i + kStep] = __builtin_shufflevector(x, y, ((kI & kStep) ? kL + kI : (kI | kStep))...);
+    }
+  };
+  constexpr auto kAll = std::make_integer_sequence<int, kL>{};
+  if constexpr (kL > 8) round(std::integral_constant<int, 8>{}, kAll);
+  if constexpr (kL > 4) round(std::integral_constant<int, 4>{}, kAll);
+  if constexpr (kL > 2) round(std::integral_constant<int, 2>{}, kAll);
+  if constexpr (kL > 1) round(std::integral_constant<int, 1>{}, kAll);
+}
+
+// One unit at (line, unit k) of an operand with k contiguous; `count` is K in elements.
+template <class T>
+inline typename Pack<T>::Unit unit_at(const T* line, int64_t unit, int64_t count) {
+  if constexpr (Pack<T>::kPerUnit == 2) {
+    const uint32_t low = line[2 * unit].bits;
+    const uint32_t high = 2 * unit + 1 < count ? line[2 * unit + 1].bits : 0u;
+    return low | (high << 16);
+  } else {
+    return static_cast<typename Pack<T>::Unit>(line[unit]);
+  }
+}
+
+template <class T>
+inline Vec<typename Pack<T>::Unit> load_line_units(const T* p) {
+  using Unit = typename Pack<T>::Unit;
+  if constexpr (std::is_same_v<Unit, Acc<T>>) {
+    return load(p);
+  } else {
+    Vec<Unit> v;
+    memcpy(&v, p, sizeof(v));
+    return v;
+  }
+}
+
+// k contiguous: panel[u*width + l] for l < width. A store may spill past a row of the panel into the start of the next
+// one, which is written later (hence the descending l); the buffer needs one vector of slack at its end.
+template <class T>
+inline void pack_transposed(const T* source, int64_t stride, int64_t lines, int64_t count, int width,
+                            typename Pack<T>::Unit* panel) {
+  using Unit = typename Pack<T>::Unit;
+  constexpr int kL = kLanes<Unit>, kPer = Pack<T>::kPerUnit;
+  const int64_t full = count / (kL * kPer) * kL;  // units in whole blocks
+  const int64_t units = (count + kPer - 1) / kPer;
+  for (int64_t u = 0; u < full; u += kL) {
+    for (int l = (width - 1) / kL * kL; l >= 0; l -= kL) {
+      Vec<Unit> block[kL];
+#pragma GCC unroll 16
+      for (int i = 0; i < kL; ++i)
+        block[i] = l + i < lines ? load_line_units(source + (l + i) * stride + u * kPer) : Vec<Unit>{};
+      transpose_block<Unit>(block);
+#pragma GCC unroll 16
+      for (int i = 0; i < kL; ++i) memcpy(panel + (u + i) * width + l, &block[i], sizeof(block[i]));
+    }
+  }
+  for (int64_t u = full; u < units; ++u)
+    for (int l = 0; l < width; ++l) panel[u * width + l] = l < lines ? unit_at(source + l * stride, u, count) : Unit{0};
+}
+
+// Lines contiguous: panel[u*width + l] copied row by row of k.
+template <class T>
+inline void pack_straight(const T* source, int64_t stride, int64_t lines, int64_t count, int width,
+                          typename Pack<T>::Unit* panel) {
+  using Unit = typename Pack<T>::Unit;
+  if constexpr (Pack<T>::kPerUnit == 2) {
+    for (int64_t u = 0; 2 * u < count; ++u) {
+      const bf16* even = source + 2 * u * stride;
+      const bf16* odd = even + stride;
+      Unit* out = panel + u * width;
+      const int64_t n = lines < width ? lines : width;
+      if (2 * u + 1 < count) {
+        for (int64_t l = 0; l < n; ++l) out[l] = even[l].bits | (static_cast<uint32_t>(odd[l].bits) << 16);
+      } else {
+        for (int64_t l = 0; l < n; ++l) out[l] = even[l].bits;
+      }
+      for (int64_t l = n; l < width; ++l) out[l] = 0;
+    }
+  } else {
+    for (int64_t u = 0; u < count; ++u) {
+      const T* row = source + u * stride;
+      Unit* out = panel + u * width;
+      if (lines >= width) {
+        for (int l = 0; l < width; ++l) out[l] = static_cast<Unit>(row[l]);
+      } else {
+        for (int l = 0; l < width; ++l) out[l] = l < lines ? static_cast<Unit>(row[l]) : Unit{0};
+      }
+    }
+  }
+}
+
+}  // namespace sy::kernels::cpu
