@@ -64,11 +64,16 @@ struct Thread {
   Fiber* fiber = nullptr;
   State state = State::kUnstarted;
   Site site;
-  // The warp collective this thread waits in.
-  Collective kind{};
-  unsigned mask = 0;
+  // Of the warp collective this thread takes part in.
   uint64_t value = 0, result = 0;
   int source_lane = 0;
+};
+
+// A warp collective that some of its lanes still have to reach.
+struct OpenCollective {
+  Collective kind;
+  unsigned mask, arrived;
+  Site site;
 };
 
 constexpr size_t kStackBytes = 256 * 1024;
@@ -94,7 +99,7 @@ class Executor {
   static void fiber_entry(ctx::transfer_t from);
   Fiber* take_idle_fiber();
   void abandon_block();
-  void finish_collective(int first_thread, unsigned mask);
+  void finish_collective(const OpenCollective& done, Thread* lanes);
   [[noreturn]] void report_deadlock() const;
   std::string where(int thread) const;
 
@@ -103,7 +108,8 @@ class Executor {
   std::vector<Fiber*> idle_;
   Fiber* running_ = nullptr;
   std::vector<Thread> threads_;
-  std::vector<int> order_;  // in which threads start and resume
+  std::vector<std::vector<OpenCollective>> open_;  // per warp: more than one only if lanes use disjoint masks
+  std::vector<int> order_;                         // in which threads start and resume
   size_t next_unstarted_ = 0;
   int current_ = 0;
   size_t exited_ = 0, at_barrier_ = 0;
@@ -133,7 +139,8 @@ std::string describe(const Site& site) {
 }
 
 bool same_place(const Site& a, const Site& b) {
-  return a.line() == b.line() && a.column() == b.column() && std::strcmp(a.file_name(), b.file_name()) == 0;
+  return a.line() == b.line() && a.column() == b.column() &&
+         (a.file_name() == b.file_name() || std::strcmp(a.file_name(), b.file_name()) == 0);
 }
 
 std::string Executor::where(int thread) const {
@@ -218,6 +225,7 @@ void Executor::wait(State state) {
 void Executor::run_block() {
   next_unstarted_ = exited_ = at_barrier_ = 0;
   for (Thread& t : threads_) t.state = State::kUnstarted;
+  for (auto& collectives : open_) collectives.clear();
   while (exited_ < threads_.size()) {
     bool progress = false;
     while (next_unstarted_ < order_.size() && !error_) {
@@ -269,49 +277,61 @@ void Executor::barrier(const Site& site) {
 
 uint64_t Executor::collective(Collective kind, unsigned mask, uint64_t value, int source_lane, const Site& site) {
   Thread& self = threads_[current_];
+  const unsigned own_bit = 1u << lane();
+  Thread* const lanes = &self - lane();
   const int first = current_ - lane();
-  self.kind = kind, self.mask = mask, self.value = value, self.source_lane = source_lane, self.site = site;
+  self.value = value, self.source_lane = source_lane, self.site = site;
   self.state = State::kInCollective;
-  if (!(mask >> lane() & 1u)) fault("the mask leaves out the calling lane: " + where(current_));
+  if (!(mask & own_bit)) fault("the mask leaves out the calling lane: " + where(current_));
   if (kind == Collective::kShuffle && !(mask >> source_lane & 1u))
-    fault("shuffle from lane " + std::to_string(source_lane) + ", which the mask leaves out: " + where(current_));
-  bool complete = true;
-  for (int l = 0; l < 32; ++l) {
-    if (!(mask >> l & 1u)) continue;
-    if (first + l >= static_cast<int>(threads_.size()))
-      fault("the mask names lane " + std::to_string(l) + ", which the block does not have: " + where(current_));
-    const Thread& other = threads_[first + l];
-    const bool same =
-        other.state == State::kInCollective && other.kind == kind && other.mask == mask && same_place(other.site, site);
-    const bool expects_us = other.state == State::kInCollective && (other.mask >> lane() & 1u);
-    if (other.state == State::kExited || (!same && expects_us))
-      fault("divergent warp collective: " + where(first + l) + "; " + where(current_));
-    complete &= same;
+    fault(fmt::format("shuffle from lane {}, which the mask leaves out: {}", source_lane, where(current_)));
+
+  std::vector<OpenCollective>& open = open_[current_ / 32];
+  auto joined = std::find_if(open.begin(), open.end(), [&](const OpenCollective& c) {
+    return c.kind == kind && c.mask == mask && same_place(c.site, site);
+  });
+  for (auto other = open.begin(); other != open.end(); ++other)
+    if (other != joined && (other->mask & own_bit) && (other->arrived & mask))  // each waits for the other
+      fault("divergent warp collective: " + where(first + __builtin_ctz(other->arrived & mask)) + "; " +
+            where(current_));
+  if (joined == open.end()) {
+    for (int l = 0; l < 32; ++l) {
+      if (!(mask >> l & 1u)) continue;
+      if (first + l >= static_cast<int>(threads_.size()))
+        fault(fmt::format("the mask names lane {}, which the block does not have: {}", l, where(current_)));
+      if (lanes[l].state == State::kExited)
+        fault("divergent warp collective: " + where(first + l) + "; " + where(current_));
+    }
+    joined = open.insert(open.end(), {kind, mask, 0u, site});
   }
-  if (complete) {
-    finish_collective(first, mask);
-  } else {
+  joined->arrived |= own_bit;
+  if (joined->arrived != mask) {
     wait(State::kInCollective);
+    return self.result;
   }
+  const OpenCollective done = *joined;
+  open.erase(joined);
+  finish_collective(done, lanes);
   return self.result;
 }
 
-void Executor::finish_collective(int first_thread, unsigned mask) {
-  Thread* const lanes = threads_.data() + first_thread;
+void Executor::finish_collective(const OpenCollective& done, Thread* lanes) {
+  const auto lanes_with = [&](auto&& condition) {
+    uint64_t bits = 0;
+    for (int l = 0; l < 32; ++l)
+      if (done.mask >> l & 1u) bits |= static_cast<uint64_t>(condition(lanes[l])) << l;
+    return bits;
+  };
+  const uint64_t votes =
+      done.kind == Collective::kVote ? lanes_with([](const Thread& t) { return t.value != 0; }) : uint64_t{0};
   for (int l = 0; l < 32; ++l) {
-    if (!(mask >> l & 1u)) continue;
-    lanes[l].result = 0;
-    if (lanes[l].kind == Collective::kShuffle) lanes[l].result = lanes[lanes[l].source_lane].value;
-    if (lanes[l].kind == Collective::kVote || lanes[l].kind == Collective::kMatch) {
-      for (int o = 0; o < 32; ++o) {
-        if (!(mask >> o & 1u)) continue;
-        const bool set = lanes[l].kind == Collective::kVote ? lanes[o].value != 0 : lanes[o].value == lanes[l].value;
-        lanes[l].result |= static_cast<uint64_t>(set) << o;
-      }
-    }
+    if (!(done.mask >> l & 1u)) continue;
+    Thread& t = lanes[l];
+    t.state = State::kReady;
+    t.result = votes;
+    if (done.kind == Collective::kShuffle) t.result = lanes[t.source_lane].value;
+    if (done.kind == Collective::kMatch) t.result = lanes_with([&](const Thread& o) { return o.value == t.value; });
   }
-  for (int l = 0; l < 32; ++l)
-    if (mask >> l & 1u) lanes[l].state = State::kReady;
 }
 
 // After a fault the suspended threads never go on: their fibers start afresh, without unwinding.
@@ -338,6 +358,7 @@ void Executor::run(dim3 grid, dim3 block, size_t shared_bytes, const std::functi
     const unsigned n = static_cast<unsigned>(i);
     threads_[i].index = {n % block.x, n / block.x % block.y, n / block.x / block.y};
   }
+  open_.resize((threads_.size() + 31) / 32);
   order_.resize(threads_.size());
   std::iota(order_.begin(), order_.end(), 0);
   if (seed != 0) {
