@@ -24,6 +24,10 @@ __device__ inline A sigmoid(A x) {
   return A(1) / (A(1) + exp_of(-x));
 }
 template <class A>
+__device__ inline bool is_finite(A x) {
+  return x - x == A(0);
+}
+template <class A>
 __device__ inline A minus_infinity() {
   return static_cast<A>(-HUGE_VAL);
 }

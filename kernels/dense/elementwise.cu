@@ -1,42 +1,46 @@
 // CUDA bodies of cast, add, fill and copy_columns: one thread per element.
 #include "kernels/dense/elementwise.h"
 
+#include <type_traits>
+
 #include "kernels/cuda/launch.cuh"
 
 namespace sy::kernels {
 namespace {
 
-using cuda::global_thread;
-using cuda::grid_for;
-using cuda::kBlock;
-using cuda::launch;
+using namespace cuda;
 
-// A sum with the wider of the two element types as the type of the addition (f64 stays f64, bf16 adds in f32).
+// To and from bf16 by way of f32, as everywhere.
+template <class To, class From>
+__device__ inline To convert(From x) {
+  if constexpr (std::is_same_v<To, bf16> || std::is_same_v<From, bf16>) return static_cast<To>(static_cast<float>(x));
+  else return static_cast<To>(x);
+}
+
 template <class From, class To>
-__global__ void cast_kernel(Cast<From, To> args) {
+__global__ void __launch_bounds__(kBlock) cast_kernel(Cast<From, To> args) {
+  // The sum is formed in the wider of the two types, at least f32.
+  using Sum = std::conditional_t<std::is_same_v<From, double> || std::is_same_v<To, double>, double, float>;
   const int64_t i = global_thread();
   if (i >= args.count) return;
-  if (args.accumulate) {
-    args.y[i] = To(Acc<To>(args.y[i]) + Acc<To>(args.x[i]));
-  } else {
-    args.y[i] = To(Acc<To>(args.x[i]));
-  }
+  if (args.accumulate) args.y[i] = convert<To>(static_cast<Sum>(args.y[i]) + static_cast<Sum>(args.x[i]));
+  else args.y[i] = convert<To>(args.x[i]);
 }
 
 template <class T>
-__global__ void add_kernel(Add<T> args) {
+__global__ void __launch_bounds__(kBlock) add_kernel(Add<T> args) {
   const int64_t i = global_thread();
   if (i < args.count) args.y[i] = T(Acc<T>(args.a[i]) + Acc<T>(args.b[i]));
 }
 
 template <class T>
-__global__ void fill_kernel(T* y, int64_t count, T value) {
+__global__ void __launch_bounds__(kBlock) fill_kernel(T* y, int64_t count, T value) {
   const int64_t i = global_thread();
   if (i < count) y[i] = value;
 }
 
 template <class T>
-__global__ void copy_columns_kernel(CopyColumns<T> args) {
+__global__ void __launch_bounds__(kBlock) copy_columns_kernel(CopyColumns<T> args) {
   const int64_t i = global_thread();
   if (i >= args.rows * args.columns) return;
   const int64_t row = i / args.columns, column = i % args.columns;
