@@ -95,6 +95,20 @@ class Side {
     return result;
   }
 
+  // Compares count elements at p, inside a buffer of this side, after the run.
+  template <class T>
+  void compare_later(T* p, int64_t count, double tolerance, std::vector<char> counts) {
+    reads_.push_back([=, counts = std::move(counts)] {
+      if constexpr (kDevice) {
+        std::vector<T> host(count);
+        if (count > 0) CUDA_CHECK(cudaMemcpy(host.data(), p, count * sizeof(T), cudaMemcpyDeviceToHost));
+        return checked(host.data(), count, tolerance, counts);
+      } else {
+        return checked(p, count, tolerance, counts);
+      }
+    });
+  }
+
  private:
   template <class T>
   T* buffer(const T* values, size_t count) {
@@ -116,19 +130,6 @@ class Side {
       host_.push_back(std::move(memory));
       return reinterpret_cast<T*>(host_.back().get());
     }
-  }
-
-  template <class T>
-  void compare_later(T* p, int64_t count, double tolerance, std::vector<char> counts) {
-    reads_.push_back([=, counts = std::move(counts)] {
-      if constexpr (kDevice) {
-        std::vector<T> host(count);
-        if (count > 0) CUDA_CHECK(cudaMemcpy(host.data(), p, count * sizeof(T), cudaMemcpyDeviceToHost));
-        return checked(host.data(), count, tolerance, counts);
-      } else {
-        return checked(p, count, tolerance, counts);
-      }
-    });
   }
 
   std::vector<std::unique_ptr<unsigned char[]>> host_;
