@@ -13,26 +13,35 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "csrc/core/check.h"
+
 namespace sy {
 
-// Constraints of one field, checked when it is read.
+// Constraints of one field, checked when it is read. min and max hold for each element of a list.
 struct FieldRule {
   double min = -std::numeric_limits<double>::infinity();
   double max = std::numeric_limits<double>::infinity();
-  bool required = false;                  // no default: its absence is an error
+  bool above_min = false;        // the value must be greater than min, not equal to it
+  bool required = false;         // no default: its absence is an error
+  bool active = true;            // false: the field has no effect beside the fields described before it. Then giving it
+                                 // is an error, and it is not printed
+  const char* active_when = "";  // the condition in words, for that error and the reference: "type is llama3"
 };
 
 // A value whose type is picked by name from a registry: {type: <name>, <the chosen type's own fields>}.
 class ComponentSlot {
  public:
   virtual ~ComponentSlot() = default;
-  virtual std::vector<std::string> choices() const = 0;   // registered names, sorted
-  virtual bool select(const std::string& type) = 0;       // installs that type's default config; false if unknown
-  virtual std::string type() const = 0;                   // "" when nothing is selected
+  virtual std::vector<std::string> choices() const = 0;  // registered names, sorted
+  virtual bool select(const std::string& type) = 0;      // installs that type's default config; false if unknown
+  virtual std::string type() const = 0;                  // "" when nothing is selected
+  virtual std::string summary(const std::string& type) const = 0;  // one line on a registered type
+  virtual std::unique_ptr<ComponentSlot> fresh() const = 0;        // another slot of this kind with nothing selected
   virtual void describe_selected(class Fields& fields) = 0;
 };
 
@@ -44,6 +53,7 @@ class ComponentSlotList {
   virtual ComponentSlot& append() = 0;
   virtual std::size_t count() const = 0;
   virtual ComponentSlot& at(std::size_t i) = 0;
+  virtual std::unique_ptr<ComponentSlot> fresh() const = 0;  // a slot of the elements' kind with nothing selected
 };
 
 class Fields {
@@ -53,7 +63,9 @@ class Fields {
   void field(const char* key, int64_t& value, const char* doc, FieldRule rule = {}) { on_int(key, value, doc, rule); }
   void field(const char* key, double& value, const char* doc, FieldRule rule = {}) { on_float(key, value, doc, rule); }
   void field(const char* key, bool& value, const char* doc, FieldRule rule = {}) { on_bool(key, value, doc, rule); }
-  void field(const char* key, std::string& value, const char* doc, FieldRule rule = {}) { on_string(key, value, doc, rule); }
+  void field(const char* key, std::string& value, const char* doc, FieldRule rule = {}) {
+    on_string(key, value, doc, rule);
+  }
   void field(const char* key, std::vector<int64_t>& value, const char* doc, FieldRule rule = {}) {
     on_int_list(key, value, doc, rule);
   }
@@ -71,15 +83,16 @@ class Fields {
   }
   // An enum class by its YAML names.
   template <class E>
-    requires std::is_enum_v<E>
+  requires std::is_enum_v<E>
   void field(const char* key, E& value, const std::vector<std::pair<const char*, E>>& names, const char* doc,
              FieldRule rule = {}) {
     std::vector<std::string> choices;
-    std::size_t index = 0;
+    std::size_t index = names.size();
     for (std::size_t i = 0; i < names.size(); ++i) {
       choices.emplace_back(names[i].first);
       if (names[i].second == value) index = i;
     }
+    SY_CHECK(index < names.size(), "the value of '{}' is not among its names", key);
     on_choice(key, choices, index, doc, rule);
     value = names[index].second;
   }
@@ -92,7 +105,9 @@ class Fields {
                     const std::function<void(std::size_t, Fields&)>& describe_element) {
     on_section_list(key, doc, count, describe_element);
   }
-  // A check across fields, run after they are read; throws UserError through fail_at for the YAML place of `key`.
+  // A check across fields. `key` (dotted for a field of a section inside this one) gives the place that the error
+  // names. The reader reports the first check that failed, and only after the whole document is read, so that a
+  // misspelt key is named first: code after a failed check still runs, with values inside their own rules.
   virtual void require(bool holds, const char* key, const std::string& message) = 0;
 
  protected:

@@ -25,6 +25,7 @@ class Registry {
     std::string name;
     std::string summary;
     std::function<std::shared_ptr<void>()> default_config;
+    std::function<std::shared_ptr<void>(const void*)> copy_config;
     std::function<void(void*, Fields&)> describe;
     std::function<std::unique_ptr<Interface>(const void*, const typename Interface::Build&)> build;
   };
@@ -54,12 +55,21 @@ class Registry {
 };
 
 // A configured choice of an implementation of Interface: its registered name and that implementation's Config.
-// Copies are deep in effect: a Config is never changed after parsing.
+// Copies are deep.
 template <class Interface>
 class Component final : public ComponentSlot {
  public:
   Component() = default;
   explicit Component(const char* type) { SY_CHECK(select(type), "'{}' is not registered", type); }
+  Component(const Component& other) { *this = other; }
+  Component(Component&&) noexcept = default;
+  Component& operator=(const Component& other) {
+    if (this == &other) return *this;
+    type_ = other.type_;
+    config_ = other.selected() ? other.entry().copy_config(other.config_.get()) : nullptr;
+    return *this;
+  }
+  Component& operator=(Component&&) noexcept = default;
 
   std::vector<std::string> choices() const override { return Registry<Interface>::instance().names(); }
   bool select(const std::string& type) override {
@@ -70,16 +80,23 @@ class Component final : public ComponentSlot {
     return true;
   }
   std::string type() const override { return type_; }
+  std::string summary(const std::string& type) const override {
+    const auto* entry = Registry<Interface>::instance().find(type);
+    return entry == nullptr ? "" : entry->summary;
+  }
+  std::unique_ptr<ComponentSlot> fresh() const override { return std::make_unique<Component>(); }
   void describe_selected(Fields& fields) override {
-    if (!type_.empty()) Registry<Interface>::instance().find(type_)->describe(config_.get(), fields);
+    if (selected()) entry().describe(config_.get(), fields);
   }
   bool selected() const { return !type_.empty(); }
   std::unique_ptr<Interface> build(const typename Interface::Build& arguments) const {
     SY_CHECK(selected(), "no implementation selected");
-    return Registry<Interface>::instance().find(type_)->build(config_.get(), arguments);
+    return entry().build(config_.get(), arguments);
   }
 
  private:
+  const typename Registry<Interface>::Entry& entry() const { return *Registry<Interface>::instance().find(type_); }
+
   std::string type_;
   std::shared_ptr<void> config_;
 };
@@ -91,6 +108,7 @@ class ComponentList final : public ComponentSlotList {
   ComponentSlot& append() override { return items_.emplace_back(); }
   std::size_t count() const override { return items_.size(); }
   ComponentSlot& at(std::size_t i) override { return items_.at(i); }
+  std::unique_ptr<ComponentSlot> fresh() const override { return std::make_unique<Component<Interface>>(); }
   const std::vector<Component<Interface>>& items() const { return items_; }
 
  private:
@@ -100,7 +118,12 @@ class ComponentList final : public ComponentSlotList {
 template <class Interface, class Implementation>
 typename Registry<Interface>::Entry registry_entry(const char* name, const char* summary) {
   using Config = typename Implementation::Config;
-  return {name, summary, [] { return std::static_pointer_cast<void>(std::make_shared<Config>()); },
+  return {name,
+          summary,
+          [] { return std::static_pointer_cast<void>(std::make_shared<Config>()); },
+          [](const void* config) {
+            return std::static_pointer_cast<void>(std::make_shared<Config>(*static_cast<const Config*>(config)));
+          },
           [](void* config, Fields& fields) { describe(*static_cast<Config*>(config), fields); },
           [](const void* config, const typename Interface::Build& arguments) -> std::unique_ptr<Interface> {
             return std::make_unique<Implementation>(*static_cast<const Config*>(config), arguments);
@@ -109,9 +132,8 @@ typename Registry<Interface>::Entry registry_entry(const char* name, const char*
 
 }  // namespace sy
 
-#define SY_REGISTER(Interface, Implementation, name, summary)                           \
-  namespace {                                                                           \
-  [[maybe_unused]] const bool registered_##Implementation =                             \
-      ::sy::Registry<Interface>::instance().add(                                        \
-          ::sy::registry_entry<Interface, Implementation>(name, summary));              \
+#define SY_REGISTER(Interface, Implementation, name, summary)                                                    \
+  namespace {                                                                                                    \
+  [[maybe_unused]] const bool registered_##Implementation =                                                      \
+      ::sy::Registry<Interface>::instance().add(::sy::registry_entry<Interface, Implementation>(name, summary)); \
   }

@@ -5,7 +5,9 @@
 // h / (heads / kv_heads) with  first_key[i] <= j <= i:  sequences and documents are both expressed by first_key
 // [tokens] i32, which never decreases.   s = scale * q.k,  p = softmax_j s,  o = sum_j p v,  lse = log sum_j exp s.
 // o [tokens, heads*head_dim] in T; lse [tokens, heads] in Acc<T> (natural log). Softmax and sums in Acc<T>.
-// Backward sets dqkv [tokens, ld] whole (q, k and v parts), given do and o. Deterministic: fixed block order.
+// Backward sets the q, k and v parts of dqkv [tokens, ld], given do and o; columns beyond them stay as they are.
+// Deterministic: fixed block order. The Cpu bodies tile queries by absolute token index: a document that starts at a
+// multiple of 32 tokens gets the same bits wherever it stands and whatever surrounds it, close ones otherwise.
 // max_span: a host-known upper bound of i - first_key[i] + 1 (the sequence length).
 #pragma once
 
@@ -35,9 +37,10 @@ struct CausalAttentionBackward {
   double scale = 1.0;
 };
 
-// Attention of new tokens over a cache, for generation. For each of `batch` rows: query_count new tokens, whose q lie in
-// q [batch*query_count, heads*head_dim]; cached k and v [batch, capacity, kv_heads*head_dim]; new token i of row b stands
-// at position past[b] + i and sees cached positions 0..past[b]+i (the caller has already appended the new k and v).
+// Attention of new tokens over a cache, for generation. For each of `batch` rows: query_count new tokens, whose q lie
+// in q [batch*query_count, heads*head_dim]; cached k and v [batch, capacity, kv_heads*head_dim]; new token i of row b
+// stands at position past[b] + i and sees cached positions 0..past[b]+i (the caller has already appended the new k and
+// v).
 template <class T>
 struct CachedAttention {
   const T* q = nullptr;

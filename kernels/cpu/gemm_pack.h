@@ -97,35 +97,44 @@ inline void pack_transposed(const T* source, int64_t stride, int64_t lines, int6
     for (int l = 0; l < width; ++l) panel[u * width + l] = l < lines ? unit_at(source + l * stride, u, count) : Unit{0};
 }
 
-// Lines contiguous: panel[u*width + l] copied row by row of k.
+// Lines contiguous: rows [first, last) of units of one panel, panel[u*width + l].
 template <class T>
-inline void pack_straight(const T* source, int64_t stride, int64_t lines, int64_t count, int width,
-                          typename Pack<T>::Unit* panel) {
+inline void pack_straight(const T* source, int64_t stride, int64_t lines, int64_t count, int64_t first, int64_t last,
+                          int width, typename Pack<T>::Unit* panel) {
   using Unit = typename Pack<T>::Unit;
-  if constexpr (Pack<T>::kPerUnit == 2) {
-    for (int64_t u = 0; 2 * u < count; ++u) {
-      const bf16* even = source + 2 * u * stride;
-      const bf16* odd = even + stride;
-      Unit* out = panel + u * width;
-      const int64_t n = lines < width ? lines : width;
+  const int64_t n = lines < width ? lines : width;
+  for (int64_t u = first; u < last; ++u) {
+    const T* row = source + u * Pack<T>::kPerUnit * stride;
+    Unit* out = panel + u * width;
+    if constexpr (Pack<T>::kPerUnit == 2) {
       if (2 * u + 1 < count) {
-        for (int64_t l = 0; l < n; ++l) out[l] = even[l].bits | (static_cast<uint32_t>(odd[l].bits) << 16);
+        for (int64_t l = 0; l < n; ++l) out[l] = row[l].bits | (static_cast<uint32_t>(row[stride + l].bits) << 16);
       } else {
-        for (int64_t l = 0; l < n; ++l) out[l] = even[l].bits;
+        for (int64_t l = 0; l < n; ++l) out[l] = row[l].bits;
       }
-      for (int64_t l = n; l < width; ++l) out[l] = 0;
+    } else {
+      for (int64_t l = 0; l < n; ++l) out[l] = static_cast<Unit>(row[l]);
     }
-  } else {
-    for (int64_t u = 0; u < count; ++u) {
-      const T* row = source + u * stride;
-      Unit* out = panel + u * width;
-      if (lines >= width) {
-        for (int l = 0; l < width; ++l) out[l] = static_cast<Unit>(row[l]);
-      } else {
-        for (int l = 0; l < width; ++l) out[l] = l < lines ? static_cast<Unit>(row[l]) : Unit{0};
-      }
-    }
+    for (int64_t l = n; l < width; ++l) out[l] = Unit{0};
   }
+}
+
+// All panels of `lines` lines (of `width` each, one after the other) for `count` elements of k from `source` on.
+template <int kWidth, class T>
+inline void pack_panels(const T* source, int64_t stride, bool k_contiguous, int64_t lines, int64_t count,
+                        typename Pack<T>::Unit* panels) {
+  const int64_t units = (count + Pack<T>::kPerUnit - 1) / Pack<T>::kPerUnit;
+  if (k_contiguous) {
+    for (int64_t l = 0; l < lines; l += kWidth)
+      pack_transposed(source + l * stride, stride, lines - l, count, kWidth, panels + l * units);
+    return;
+  }
+  // A few rows at a time over all panels: long reads, and no walk down a column of pages for each panel.
+  constexpr int64_t kRowsAtOnce = 8;
+  for (int64_t u = 0; u < units; u += kRowsAtOnce)
+    for (int64_t l = 0; l < lines; l += kWidth)
+      pack_straight(source + l, stride, lines - l, count, u, u + kRowsAtOnce < units ? u + kRowsAtOnce : units, kWidth,
+                    panels + l * units);
 }
 
 }  // namespace sy::kernels::cpu

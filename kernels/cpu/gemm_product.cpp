@@ -9,57 +9,66 @@
 namespace sy::kernels::cpu {
 namespace {
 
-constexpr int64_t kPieceUnits = 256;  // units of k per piece: a panel of A and one of B share the first-level cache
+constexpr int64_t kPieceUnits = 384;  // most units of k in a piece: longer ones leave the caches, shorter ones reread C
 constexpr int64_t kRowBlock = 20 * kTileRows;  // the packed block of A stays in the second-level cache
 constexpr int64_t kColumnChunk = 1024;
 
 int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
 // Adds or sets one tile's sums, rounded to Out, for the rows and columns that exist.
-template <class Unit, class Out>
-[[gnu::always_inline]] inline void write_tile(const Tile<kTileRows, Unit>& tile, Out* c, int64_t ldc, int64_t rows,
+template <int kRows, class Unit, class Out>
+[[gnu::always_inline]] inline void write_tile(const Tile<kRows, Unit>& tile, Out* c, int64_t ldc, int64_t rows,
                                               int64_t columns, bool accumulate) {
   using Sum = TileSum<Unit>;
   constexpr int kL = kLanes<Sum>;
-  if (rows >= kTileRows && columns >= 2 * kL) {
+  if (rows >= kRows && columns >= 2 * kL) {
 #pragma GCC unroll 16
-    for (int i = 0; i < kTileRows; ++i) {
+    for (int i = 0; i < kRows; ++i) {
       Out* row = c + i * ldc;
       store(row, accumulate ? tile.sum[i][0] + load(row) : tile.sum[i][0]);
       store(row + kL, accumulate ? tile.sum[i][1] + load(row + kL) : tile.sum[i][1]);
     }
     return;
   }
-  Sum edge[kTileRows][2 * kL];
+  Sum edge[kRows][2 * kL];
 #pragma GCC unroll 16
-  for (int i = 0; i < kTileRows; ++i) {
+  for (int i = 0; i < kRows; ++i) {
     store(edge[i], tile.sum[i][0]);
     store(edge[i] + kL, tile.sum[i][1]);
   }
-  for (int64_t i = 0; i < std::min<int64_t>(rows, kTileRows); ++i)
+  for (int64_t i = 0; i < std::min<int64_t>(rows, kRows); ++i)
     for (int64_t j = 0; j < std::min<int64_t>(columns, 2 * kL); ++j) {
       Out& out = c[i * ldc + j];
       out = static_cast<Out>(accumulate ? edge[i][j] + static_cast<Sum>(out) : edge[i][j]);
     }
 }
 
-template <class In>
-void pack(const Operand<In>& operand, int64_t line, int64_t lines, int64_t k, int64_t count, int width,
-          typename Pack<In>::Unit* panel) {
-  if (operand.k_contiguous) pack_transposed(operand.at(line, k), operand.stride, lines, count, width, panel);
-  else pack_straight(operand.at(line, k), operand.stride, lines, count, width, panel);
+// One tile; `rows` of it exist. The lines of C are fetched while the sums run.
+template <int kRows, class Unit, class Out>
+[[gnu::always_inline]] inline void multiply_tile(const Unit* a, const Unit* b, Out* c, int64_t ldc, int64_t rows,
+                                                 int64_t columns, int64_t units, bool accumulate) {
+  for (int64_t i = 0; i < std::min<int64_t>(rows, kRows); ++i) {
+    __builtin_prefetch(c + i * ldc, 1);
+    __builtin_prefetch(c + i * ldc + std::min<int64_t>(columns, kTileColumns<Unit>) - 1, 1);
+  }
+  Tile<kRows, Unit> tile;
+  tile.run(units, a, 1, kTileRows, b, kTileColumns<Unit>);
+  write_tile(tile, c, ldc, rows, columns, accumulate);
 }
 
-// The tiles of one packed block of A against one packed chunk of B.
+// The tiles of one packed block of A against one packed chunk of B. The last rows take a lower tile where that suffices
+// (generation: one row): each sum is the same chain of operations.
 template <class Unit, class Out>
 void multiply_block(const Unit* a, const Unit* b, Out* c, int64_t ldc, int64_t rows, int64_t columns, int64_t units,
                     bool accumulate) {
-  constexpr int kColumns = kTileColumns<Unit>;
-  for (int64_t j = 0; j < columns; j += kColumns)
+  constexpr int kLowRows = 4;
+  for (int64_t j = 0; j < columns; j += kTileColumns<Unit>)
     for (int64_t i = 0; i < rows; i += kTileRows) {
-      Tile<kTileRows, Unit> tile;
-      tile.run(units, a + i * units, 1, kTileRows, b + j * units, kColumns);
-      write_tile(tile, c + i * ldc + j, ldc, rows - i, columns - j, accumulate);
+      const Unit* panel = a + i * units;
+      Out* out = c + i * ldc + j;
+      if (rows - i > kLowRows)
+        multiply_tile<kTileRows>(panel, b + j * units, out, ldc, rows - i, columns - j, units, accumulate);
+      else multiply_tile<kLowRows>(panel, b + j * units, out, ldc, rows - i, columns - j, units, accumulate);
     }
 }
 
@@ -80,9 +89,18 @@ void serial_product(const Product<In, Out>& args) {
     if (!args.accumulate) clear(args.c, args.ldc, args.m, args.n);
     return;
   }
-  constexpr int64_t kPiece = kPieceUnits * Pack<In>::kPerUnit;
+  // K in equal pieces (multiples of 32, so that packing moves whole vectors), of a length that depends on K alone.
+  constexpr int64_t kMost = kPieceUnits * Pack<In>::kPerUnit;
+  const int64_t pieces = (args.k + kMost - 1) / kMost;
+  const int64_t piece = std::min(kMost, round_up((args.k + pieces - 1) / pieces, 32));
   // Sums of several pieces pass through memory; a narrower Out would round them at every piece, so they get a buffer.
-  const bool needs_sums = !std::is_same_v<Out, Sum> && args.k > kPiece;
+  const bool needs_sums = !std::is_same_v<Out, Sum> && args.k > piece;
+  constexpr int64_t kSlab = 4 * kRowBlock;  // bounds that buffer
+  if (needs_sums && args.m > kSlab) {
+    for (int64_t m0 = 0; m0 < args.m; m0 += kSlab)
+      serial_product(args.part(m0, std::min(kSlab, args.m - m0), 0, args.n));
+    return;
+  }
   static thread_local Scratch a_scratch, b_scratch, sum_scratch;
   const int64_t chunk = std::min(kColumnChunk, round_up(args.n, kColumns));
   Unit* a_panels = a_scratch.reserve<Unit>(kRowBlock * kPieceUnits + kLanes<Unit>);
@@ -90,16 +108,14 @@ void serial_product(const Product<In, Out>& args) {
   Sum* sums = needs_sums ? sum_scratch.reserve<Sum>(args.m * chunk) : nullptr;
   for (int64_t n0 = 0; n0 < args.n; n0 += chunk) {
     const int64_t columns = std::min(chunk, args.n - n0);
-    for (int64_t k0 = 0; k0 < args.k; k0 += kPiece) {
-      const int64_t count = std::min(kPiece, args.k - k0);
+    for (int64_t k0 = 0; k0 < args.k; k0 += piece) {
+      const int64_t count = std::min(piece, args.k - k0);
       const int64_t units = (count + Pack<In>::kPerUnit - 1) / Pack<In>::kPerUnit;
       const bool last = k0 + count == args.k;
-      for (int64_t j = 0; j < columns; j += kColumns)
-        pack(args.b, n0 + j, columns - j, k0, count, kColumns, b_panels + j * units);
+      pack_panels<kColumns>(args.b.at(n0, k0), args.b.stride, args.b.k_contiguous, columns, count, b_panels);
       for (int64_t m0 = 0; m0 < args.m; m0 += kRowBlock) {
         const int64_t rows = std::min(kRowBlock, args.m - m0);
-        for (int64_t i = 0; i < rows; i += kTileRows)
-          pack(args.a, m0 + i, rows - i, k0, count, kTileRows, a_panels + i * units);
+        pack_panels<kTileRows>(args.a.at(m0, k0), args.a.stride, args.a.k_contiguous, rows, count, a_panels);
         Out* c = args.c + m0 * args.ldc + n0;
         if (!needs_sums) {
           multiply_block(a_panels, b_panels, c, args.ldc, rows, columns, units, args.accumulate || k0 > 0);
@@ -134,7 +150,7 @@ void parallel_product(const Product<In, Out>& args) {
     const int64_t columns = threads / rows;
     const int64_t row_len = (row_tiles + rows - 1) / rows * row_step;
     const int64_t column_len = (column_tiles + columns - 1) / columns * column_step;
-    // Cost of one part: its multiply-adds (32 a cycle) plus its packing (about two elements a cycle).
+    // Cost of one part per k, in multiply-adds: a packed element costs about as much as sixteen.
     const int64_t cost = row_len * column_len + 16 * (row_len + column_len);
     if (best < 0 || cost < best) best = cost, row_parts = rows, column_parts = columns;
   }

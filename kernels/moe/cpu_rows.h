@@ -18,6 +18,13 @@ inline constexpr int64_t kParallelElements = 16384;
 // Columns that a sum over entries keeps at once: the accumulators stay in the first-level cache.
 inline constexpr int64_t kColumns = 512;
 
+// y (set) = T(value). For bf16 it assigns the bits: the compiler vectorises that, but not the copy of a class object.
+template <class T>
+inline void set_rounded(T& y, Acc<T> value) {
+  if constexpr (sizeof(T) == sizeof(bf16)) y.bits = bf16(value).bits;
+  else y = value;
+}
+
 template <class T>
 Acc<T> dot(const T* a, const T* b, int64_t count) {
   Acc<T> sum = 0;
@@ -30,7 +37,7 @@ Acc<T> dot(const T* a, const T* b, int64_t count) {
 template <class T>
 void scale(T* y, const T* x, Acc<T> scale, int64_t count) {
 #pragma omp simd
-  for (int64_t i = 0; i < count; ++i) y[i] = static_cast<T>(scale * static_cast<Acc<T>>(x[i]));
+  for (int64_t i = 0; i < count; ++i) set_rounded(y[i], scale * static_cast<Acc<T>>(x[i]));
 }
 
 // sum[i] += scale * x[i]
@@ -44,7 +51,7 @@ void add_scaled(Acc<T>* sum, const T* x, Acc<T> scale, int64_t count) {
 template <class T>
 void store(T* y, const Acc<T>* sum, int64_t count) {
 #pragma omp simd
-  for (int64_t i = 0; i < count; ++i) y[i] = static_cast<T>(sum[i]);
+  for (int64_t i = 0; i < count; ++i) set_rounded(y[i], sum[i]);
 }
 
 // All bits zero is the number zero in every element type.

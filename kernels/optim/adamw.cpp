@@ -19,7 +19,8 @@ void adamw(Cpu, const AdamW<T>& args) {
   const A step_size = static_cast<A>(lr / (1 - std::pow(args.beta1, step)));
   const A inverse_correction2 = static_cast<A>(1 / (1 - std::pow(args.beta2, step)));
   const A decay = static_cast<A>(1 - lr * args.weight_decay), epsilon = static_cast<A>(args.epsilon);
-  const bool store = args.weight && static_cast<const void*>(args.weight) != static_cast<const void*>(args.master);
+  [[maybe_unused]] const bool store =
+      args.weight && static_cast<const void*>(args.weight) != static_cast<const void*>(args.master);
   // Locals, so that the compiler need not assume that a store changes the pointers.
   const A* grad = args.grad;
   A *master = args.master, *first = args.m, *second = args.v;
@@ -33,7 +34,11 @@ void adamw(Cpu, const AdamW<T>& args) {
     first[i] = m;
     second[i] = v;
     master[i] = w;
-    if (store) weight[i] = static_cast<T>(w);
+    if constexpr (std::is_same_v<T, bf16>) {
+      weight[i].bits = bf16(w).bits;  // the bits, because the copy of a class object would stop the vectoriser
+    } else if (store) {
+      weight[i] = w;
+    }
   }
 }
 

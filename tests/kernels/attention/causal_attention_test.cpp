@@ -164,6 +164,22 @@ TYPED_TEST(CausalAttentionTest, ALaterTokenAndAnotherDocumentChangeNothing) {
   EXPECT_TRUE(same_bits(head(before.dqkv, 70 * c.ld()), head(after.dqkv, 70 * c.ld())));
 }
 
+TYPED_TEST(CausalAttentionTest, BitsOfADocumentDoNotDependOnItsPlaceAmongOthers) {
+  using T = TypeParam;
+  const Case many{documents({96, 101, 40}), 2, 1, 16}, alone{documents({101}), 2, 1, 16};
+  const int64_t start = 96, row = many.heads * many.head_dim;
+  const std::vector<T> qkv = random_qkv<T>(many, 16), go = random_vector<T>(many.tokens() * row, 17);
+  const auto part = [](const auto& values, int64_t begin, int64_t count) {
+    return std::vector(values.begin() + begin, values.begin() + begin + count);
+  };
+  const auto together = run(many, qkv, go, 0.25);
+  const auto apart = run(alone, part(qkv, start * many.ld(), 101 * many.ld()), part(go, start * row, 101 * row), 0.25);
+  EXPECT_TRUE(same_bits(part(together.o, start * row, 101 * row), apart.o));
+  for (int64_t t = 0; t < 101; ++t)
+    EXPECT_TRUE(same_bits(part(together.dqkv, (start + t) * many.ld(), many.width()),
+                          part(apart.dqkv, t * many.ld(), many.width())));
+}
+
 TYPED_TEST(CausalAttentionTest, LargeScoresDoNotOverflow) {
   using T = TypeParam;
   const Case c{documents({100}), 1, 1, 8};

@@ -62,8 +62,8 @@ TYPED_TEST_SUITE(GemmTest, Pairs);
 TYPED_TEST(GemmTest, EqualsF64LoopsForRaggedShapesAndAllLayouts) {
   using In = typename TypeParam::A;
   using Out = typename TypeParam::C;
-  const Shape shapes[] = {{1, 1, 1},     {0, 5, 3},      {5, 0, 3},     {7, 11, 13},    {12, 32, 16}, {13, 33, 17},
-                          {64, 64, 257}, {3, 129, 1031}, {251, 37, 31}, {25, 1061, 19}, {1, 97, 64}};
+  const Shape shapes[] = {{1, 1, 1},     {0, 5, 3},      {5, 0, 3},       {7, 11, 13},   {12, 32, 16},   {13, 33, 17},
+                          {64, 64, 257}, {3, 129, 1031}, {1000, 33, 801}, {251, 37, 31}, {25, 1061, 19}, {1, 97, 64}};
   for (const Shape s : shapes)
     for (int layout = 0; layout < 8; ++layout) {
       const bool accumulate = (layout & 4) != 0;

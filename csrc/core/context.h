@@ -1,0 +1,93 @@
+// Context: everything an op needs besides its operands: device, allocator, stream, step state, tape, communicator.
+// There are no globals; two contexts in one process do not see each other.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "csrc/core/allocator.h"
+#include "csrc/core/tensor.h"
+#include "kernels/step_state.h"
+
+namespace sy {
+
+class Tape;
+class Comm;
+class Replay;
+
+class Context {
+ public:
+  explicit Context(DeviceType device);
+  ~Context();
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+
+  DeviceType device() const { return allocator_->device(); }
+  Allocator& allocator() { return *allocator_; }
+  void* stream() const { return stream_; }
+
+  // Uninitialised memory of the kind in scope (activations unless a MemoryScope says otherwise).
+  Tensor empty(Shape shape, DType dtype);
+  Tensor empty(Shape shape, DType dtype, MemoryKind kind);
+  Tensor zeros(Shape shape, DType dtype);
+  Tensor zeros(Shape shape, DType dtype, MemoryKind kind);
+  void set_zero(const Tensor& tensor);
+  // Copies between host and device; they wait for the device. On the meta device nothing is copied.
+  void copy_from_host(const Tensor& destination, const void* source);
+  void copy_to_host(void* destination, const Tensor& source);
+  void copy(const Tensor& destination, const Tensor& source);  // same count and type, same device
+  template <class T>
+  Tensor from_host(std::span<const T> values, Shape shape, MemoryKind kind) {
+    Tensor t = empty(std::move(shape), dtype_of<T>(), kind);
+    SY_CHECK(t.count() == static_cast<int64_t>(values.size()), "{} values for shape {}", values.size(),
+             shape_string(t.shape()));
+    copy_from_host(t, values.data());
+    return t;
+  }
+  template <class T>
+  std::vector<T> to_host(const Tensor& tensor) {
+    SY_CHECK(tensor.dtype() == dtype_of<T>(), "a {} tensor read as {}", dtype_name(tensor.dtype()),
+             dtype_name(dtype_of<T>()));
+    std::vector<T> values(static_cast<std::size_t>(tensor.count()));
+    copy_to_host(values.data(), tensor);
+    return values;
+  }
+  void synchronize();
+
+  // The per-step values. Host code edits `host_step_state` and calls upload; kernels get the device pointer.
+  StepState host_step_state{};
+  void upload_step_state();
+  void download_step_state();
+  StepState* step_state() const;
+
+  Tape* tape = nullptr;       // null: nothing is recorded (evaluation, generation)
+  Replay* replay = nullptr;   // saved routing of a recomputed region (csrc/autograd/checkpoint.h); null outside
+  Comm* comm = nullptr;       // null: one rank
+  bool training = false;
+  MemoryKind memory_kind = MemoryKind::activations;
+  // Expert segments start at multiples of this many rows (1 on the CPU, the GEMM tile on a GPU).
+  int64_t row_alignment = 1;
+
+ private:
+  std::unique_ptr<Allocator> allocator_;
+  void* stream_ = nullptr;
+  Tensor step_state_;
+};
+
+// Sets the memory kind of allocations for its lifetime.
+class MemoryScope {
+ public:
+  MemoryScope(Context& ctx, MemoryKind kind) : ctx_(ctx), saved_(ctx.memory_kind) { ctx.memory_kind = kind; }
+  ~MemoryScope() { ctx_.memory_kind = saved_; }
+  MemoryScope(const MemoryScope&) = delete;
+  MemoryScope& operator=(const MemoryScope&) = delete;
+
+ private:
+  Context& ctx_;
+  MemoryKind saved_;
+};
+
+}  // namespace sy

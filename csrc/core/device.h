@@ -1,0 +1,20 @@
+// The few device calls the host side needs, behind one header: device_cuda.cpp (CUDA, real or simulated) or
+// no_cuda.cpp, which throws, takes their place at link time. No #ifdef at call sites.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace sy::device_api {
+
+int device_count();           // 0 without a usable GPU (any error counts as none)
+std::string device_name();    // of the current GPU
+void* create_stream();
+void destroy_stream(void* stream);
+void synchronize(void* stream);
+void set_zero(void* pointer, int64_t bytes, void* stream);
+void copy_from_host(void* destination, const void* source, int64_t bytes, void* stream);  // returns when copied
+void copy_to_host(void* destination, const void* source, int64_t bytes, void* stream);    // returns when copied
+void copy_on_device(void* destination, const void* source, int64_t bytes, void* stream);
+
+}  // namespace sy::device_api

@@ -1,0 +1,76 @@
+// The device calls over the CUDA runtime (the real one, or the simulated one of tests/cuda_sim).
+#include <cuda_runtime_api.h>
+
+#include "csrc/core/allocator.h"
+#include "csrc/core/check.h"
+#include "csrc/core/device.h"
+
+namespace sy {
+
+namespace {
+
+void check(cudaError_t status, const char* call) {
+  SY_CHECK(status == cudaSuccess, "{}: {}", call, cudaGetErrorString(status));
+}
+#define SY_CUDA_CALL(call) check(call, #call)
+
+cudaStream_t as_stream(void* stream) { return static_cast<cudaStream_t>(stream); }
+
+// The driver's stream-ordered pool keeps and reuses blocks; one compute stream makes frees safe in stream order.
+class CudaAllocator final : public Allocator {
+ public:
+  DeviceType device() const override { return DeviceType::cuda; }
+
+ private:
+  void* acquire(int64_t bytes) override {
+    void* pointer = nullptr;
+    const cudaError_t status = cudaMallocAsync(&pointer, static_cast<std::size_t>(bytes), nullptr);
+    if (status == cudaErrorMemoryAllocation)
+      user_error("out of GPU memory: {} bytes asked for; lower train.micro_batch_size, or set train.recompute: full", bytes);
+    check(status, "cudaMallocAsync");
+    return pointer;
+  }
+  void release(void* pointer, int64_t) override { cudaFreeAsync(pointer, nullptr); }
+};
+
+}  // namespace
+
+std::unique_ptr<Allocator> make_cuda_allocator() { return std::make_unique<CudaAllocator>(); }
+
+namespace device_api {
+
+int device_count() {
+  int count = 0;
+  // Without a driver the runtime answers cudaErrorInsufficientDriver: any error means no device.
+  return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+}
+
+std::string device_name() {
+  cudaDeviceProp properties{};
+  SY_CUDA_CALL(cudaGetDeviceProperties(&properties, 0));
+  return properties.name;
+}
+
+void* create_stream() {
+  // The legacy default stream orders with the allocator's stream-ordered frees; one compute stream needs no more.
+  return nullptr;
+}
+void destroy_stream(void*) {}
+void synchronize(void* stream) { SY_CUDA_CALL(cudaStreamSynchronize(as_stream(stream))); }
+void set_zero(void* pointer, int64_t bytes, void* stream) {
+  SY_CUDA_CALL(cudaMemsetAsync(pointer, 0, static_cast<std::size_t>(bytes), as_stream(stream)));
+}
+void copy_from_host(void* destination, const void* source, int64_t bytes, void* stream) {
+  SY_CUDA_CALL(cudaMemcpyAsync(destination, source, static_cast<std::size_t>(bytes), cudaMemcpyHostToDevice, as_stream(stream)));
+  SY_CUDA_CALL(cudaStreamSynchronize(as_stream(stream)));
+}
+void copy_to_host(void* destination, const void* source, int64_t bytes, void* stream) {
+  SY_CUDA_CALL(cudaMemcpyAsync(destination, source, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToHost, as_stream(stream)));
+  SY_CUDA_CALL(cudaStreamSynchronize(as_stream(stream)));
+}
+void copy_on_device(void* destination, const void* source, int64_t bytes, void* stream) {
+  SY_CUDA_CALL(cudaMemcpyAsync(destination, source, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToDevice, as_stream(stream)));
+}
+
+}  // namespace device_api
+}  // namespace sy

@@ -1,0 +1,181 @@
+#include "csrc/io/text_source.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "csrc/core/check.h"
+#include "csrc/io/file.h"
+#include "csrc/io/indexed_dataset.h"
+#include "csrc/io/tokenizer.h"
+
+namespace sy {
+namespace {
+
+namespace fs = std::filesystem;
+
+using DocumentCallback = std::function<void(std::string_view)>;
+using BytesCallback = std::function<void(int64_t)>;
+
+TextFormat resolve_format(const std::string& path, TextFormat format) {
+  if (format != TextFormat::kAuto) return format;
+  const std::string extension = fs::path(path).extension().string();
+  if (extension == ".jsonl" || extension == ".ndjson") return TextFormat::kJsonl;
+  if (extension == ".txt" || extension == ".text" || extension == ".md" || extension == ".rst")
+    return TextFormat::kText;
+  user_error("{}: the extension '{}' does not say whether this is text or JSONL: pass --format text or --format jsonl",
+             path, extension);
+}
+
+int64_t file_bytes(const std::string& path) {
+  std::error_code error;
+  if (!fs::exists(path, error)) user_error("input {} does not exist", path);
+  if (!fs::is_regular_file(path, error)) user_error("input {} is not a file: name the files themselves", path);
+  const auto bytes = fs::file_size(path, error);
+  if (error) user_error("cannot read {}: {}", path, error.message());
+  return static_cast<int64_t>(bytes);
+}
+
+std::ifstream open_input(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) user_error("cannot open {}: {}", path, std::strerror(errno));
+  return in;
+}
+
+bool is_blank(std::string_view line) { return line.find_first_not_of(" \t\r\f\v") == std::string_view::npos; }
+
+void read_whole(const std::string& path, const DocumentCallback& on_document, const BytesCallback& on_bytes) {
+  const std::string text = read_text_file(path);
+  on_document(text);
+  on_bytes(static_cast<int64_t>(text.size()));
+}
+
+// Calls on_line(line without its newline, number from 1) for every line.
+template <class OnLine>
+void read_lines(const std::string& path, const BytesCallback& on_bytes, OnLine on_line) {
+  std::ifstream in = open_input(path);
+  std::string line;
+  int64_t number = 0;
+  while (std::getline(in, line)) {
+    on_line(std::string_view(line), ++number);
+    on_bytes(static_cast<int64_t>(line.size()) + (in.eof() ? 0 : 1));
+  }
+  if (in.bad()) user_error("cannot read {} after line {}: {}", path, number, std::strerror(errno));
+}
+
+void read_split(const std::string& path, const TokenizeOptions& options, const DocumentCallback& on_document,
+                const BytesCallback& on_bytes) {
+  const bool at_blank = options.split == DocumentSplit::kBlankLines;
+  std::string document;
+  bool has_lines = false;
+  const auto close_document = [&] {
+    // Between two blank lines there is no document; two separators do enclose an empty one.
+    if (has_lines || !at_blank) on_document(document);
+    document.clear();
+    has_lines = false;
+  };
+  read_lines(path, on_bytes, [&](std::string_view line, int64_t) {
+    const std::string_view visible = line.ends_with('\r') ? line.substr(0, line.size() - 1) : line;
+    if (at_blank ? is_blank(line) : visible == options.document_separator) return close_document();
+    if (has_lines) document.push_back('\n');
+    document.append(line);
+    has_lines = true;
+  });
+  if (has_lines) close_document();
+}
+
+void read_jsonl(const std::string& path, const std::string& key, const DocumentCallback& on_document,
+                const BytesCallback& on_bytes) {
+  read_lines(path, on_bytes, [&](std::string_view line, int64_t number) {
+    if (is_blank(line)) return;
+    nlohmann::json record;
+    try {
+      record = nlohmann::json::parse(line);
+    } catch (const nlohmann::json::parse_error& error) {
+      user_error("{}:{}: not valid JSON in UTF-8 from byte {} of the line on", path, number, error.byte);
+    }
+    if (!record.is_object()) user_error("{}:{}: a JSON {} where an object is wanted", path, number, record.type_name());
+    const auto value = record.find(key);
+    if (value == record.end()) {
+      std::string keys;
+      for (const auto& item : record.items()) keys += (keys.empty() ? "" : ", ") + item.key();
+      user_error("{}:{}: no key '{}' among [{}]: pass the right one with --json-key", path, number, key, keys);
+    }
+    if (!value->is_string()) {
+      user_error("{}:{}: '{}' is a JSON {} where a string is wanted", path, number, key, value->type_name());
+    }
+    on_document(value->template get_ref<const std::string&>());
+  });
+}
+
+}  // namespace
+
+void read_documents(const std::string& path, const TokenizeOptions& options, const DocumentCallback& on_document,
+                    const BytesCallback& on_bytes) {
+  if (resolve_format(path, options.format) == TextFormat::kJsonl) {
+    read_jsonl(path, options.json_key, on_document, on_bytes);
+  } else if (options.split == DocumentSplit::kNone) {
+    read_whole(path, on_document, on_bytes);
+  } else {
+    read_split(path, options, on_document, on_bytes);
+  }
+}
+
+TokenizeReport tokenize_files(const TokenizeOptions& options) {
+  if (options.inputs.empty()) user_error("nothing to tokenize: give at least one input file");
+  if (options.split == DocumentSplit::kSeparatorLine && options.document_separator.empty()) {
+    user_error("the document separator is empty: split at blank lines instead");
+  }
+  const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(options.tokenizer);
+  const TokenDtype dtype = token_dtype_for_vocab(tokenizer->vocab_size());
+  int64_t total_bytes = 0;
+  for (const std::string& path : options.inputs) {
+    const bool is_jsonl = resolve_format(path, options.format) == TextFormat::kJsonl;
+    if (is_jsonl && options.split != DocumentSplit::kNone) {
+      user_error("{}: a JSONL line is a document already: splitting documents has no effect on it", path);
+    }
+    total_bytes += file_bytes(path);
+  }
+
+  IndexedDatasetBuilder builder(options.output_prefix, dtype, options.overwrite);
+  TokenizeReport report;
+  report.dtype = token_dtype_name(dtype);
+  std::vector<int32_t> ids;
+  const auto on_document = [&](std::string_view text) {
+    if (text.empty()) {
+      ++report.num_empty_documents;
+      return;
+    }
+    ids.clear();
+    tokenizer->encode_append(text, ids);
+    if (options.append_eod) ids.push_back(tokenizer->eod_id());
+    builder.add_tokens(ids);
+    builder.end_sequence();
+    builder.end_document();
+    report.text_bytes += static_cast<int64_t>(text.size());
+  };
+  constexpr int64_t kReportEveryBytes = 1 << 20;
+  int64_t done_bytes = 0, reported_bytes = 0;
+  const auto on_bytes = [&](int64_t bytes) {
+    done_bytes += bytes;
+    if (!options.progress || done_bytes - reported_bytes < kReportEveryBytes) return;
+    reported_bytes = done_bytes;
+    options.progress(done_bytes, total_bytes);
+  };
+  for (const std::string& path : options.inputs) read_documents(path, options, on_document, on_bytes);
+  if (options.progress) options.progress(done_bytes, total_bytes);
+
+  report.num_documents = builder.num_documents();
+  report.num_tokens = builder.num_tokens();
+  if (report.num_documents == 0) {
+    user_error("the corpus is empty: {} input file(s), {} bytes, no document with text; nothing was written",
+               options.inputs.size(), total_bytes);
+  }
+  builder.finish();
+  return report;
+}
+
+}  // namespace sy

@@ -1,0 +1,155 @@
+#include "csrc/moe/layer.h"
+
+#include "csrc/autograd/checkpoint.h"
+#include "csrc/core/launch.h"
+#include "kernels/moe/balance.h"
+#include "kernels/moe/counts.h"
+#include "kernels/moe/index_build.h"
+#include "parallel/comm.h"
+
+namespace sy::moe {
+
+void describe(MoeChoices& c, Fields& f) {
+  f.field("router", c.router, "how tokens choose experts");
+  f.field("capacity", c.capacity, "how many assignments an expert may take");
+  f.field("experts", c.experts, "what an expert computes");
+  f.field("balance", c.balance, "losses on the routing, added to the language-model loss");
+  f.field("hooks", c.hooks, "router state that changes once per optimizer step");
+  f.field("allow_batch_dependent_routing", c.allow_batch_dependent_routing,
+          "permit routing that looks at other tokens (expert choice, score-ordered capacity): in a causal model later positions "
+          "then influence earlier ones");
+}
+
+MoeLayer::MoeLayer(const MoeChoices& choices, const MoeLayerPlan& plan, const LayerBuild& given) {
+  LayerBuild build = given;
+  build.num_experts = static_cast<int64_t>(plan.expert_intermediate_sizes.size());
+  build.num_experts_per_tok = plan.num_experts_per_tok;
+  experts_count_ = build.num_experts;
+  per_token_ = build.num_experts_per_tok;
+  hidden_size_ = build.hidden_size;
+  prefix_ = build.prefix;
+  shared_width_ = plan.shared_expert_intermediate_size;
+
+  router_ = choices.router.build(build);
+  capacity_ = choices.capacity.build(build);
+  experts_ = choices.experts.build({build, plan.expert_intermediate_sizes});
+  for (const auto& choice : choices.balance.items()) balance_.push_back(choice.build(build));
+  for (const auto& choice : choices.hooks.items()) hooks_.push_back(choice.build(build));
+  if (plan.shared_expert_intermediate_size > 0)
+    shared_ = std::make_unique<nn::SwigluMlp>(*build.parameters, build.prefix + ".shared_experts", build.hidden_size,
+                                              plan.shared_expert_intermediate_size, build.initializer_range);
+  if (needs_batch() && !choices.allow_batch_dependent_routing)
+    user_error(
+        "moe: router '{}' with capacity '{}' chooses experts by looking at other tokens, which leaks later positions into "
+        "earlier ones; set moe.allow_batch_dependent_routing: true to accept that",
+        choices.router.type(), choices.capacity.type());
+
+  Context& ctx = build.parameters->context();
+  stats_.demand_E = ctx.zeros({experts_count_}, DType::i64, MemoryKind::data);
+  stats_.kept_E = ctx.zeros({experts_count_}, DType::i64, MemoryKind::data);
+  stats_.previous_demand_E = ctx.zeros({experts_count_}, DType::i64, MemoryKind::data);
+  stats_.entropy = ctx.zeros({1}, DType::f64, MemoryKind::data);
+}
+
+Var MoeLayer::forward(Context& ctx, const RouterInput& input, LossSink& sink) {
+  RouterTrace trace;
+  trace.input = &input;
+  trace.experts = experts_count_;
+  trace.per_token = per_token_;
+
+  trace.scores = router_->score(ctx, input);
+  for (const auto& hook : hooks_) hook->perturb(ctx, input, trace.scores);
+  trace.assignment = assign(ctx, input, trace.scores, trace.demand);
+  const Tensor active = capacity_->renormalise_after_drop() ? trace.assignment.kept_N : Tensor();
+  trace.weight_N = router_->weigh(ctx, trace.scores, trace.assignment, active);
+
+  const ops::RowIndex index = ops::index_build(ctx, trace.assignment.token_N, trace.assignment.expert_N,
+                                               trace.assignment.kept_N, experts_->slot_of_expert(), input.tokens(),
+                                               experts_count_, experts_->slots());
+  const bool weight_input = router_->weight_position() == WeightPosition::kExpertInput;
+  const Var rows = ops::gather_rows(ctx, input.x_TD, index, weight_input ? trace.weight_N : Var());
+  const Var outputs = experts_->forward(ctx, rows, index);
+  Var y = ops::combine(ctx, outputs, weight_input ? Var() : trace.weight_N,
+                       capacity_->identity_overflow() ? input.x_TD : Var(), index);
+  if (shared_) y = ops::add(ctx, y, shared_->forward(ctx, input.x_TD));
+
+  trace.balance_probability_TE = router_->balance_probability(ctx, trace.scores);
+  count(ctx, trace);
+  if (ctx.training)
+    for (const auto& balance : balance_) balance->add_loss(ctx, trace, sink);
+  return y;
+}
+
+Assignment MoeLayer::assign(Context& ctx, const RouterInput& input, const Scores& scores, Assignment& demand) const {
+  // A recomputed region takes the decisions of its first run: with rounding, deciding again could differ.
+  if (ctx.replay != nullptr && ctx.replay->replaying()) {
+    const std::vector<Tensor> saved = ctx.replay->next();
+    const int64_t per_token = saved[4].count();
+    demand = {saved[0], saved[1], {}, per_token};
+    return {saved[0], saved[2], saved[3], per_token};
+  }
+  demand = router_->select(ctx, input, scores);
+  Assignment assignment = demand;
+  capacity_->limit(ctx, input, scores, assignment);
+  if (ctx.replay != nullptr) {
+    // The block length travels as the size of an empty-handed tensor, so that everything saved is a tensor.
+    const Tensor per_token = ctx.empty({assignment.per_token}, DType::u8);
+    ctx.replay->save({demand.token_N, demand.expert_N, assignment.expert_N, assignment.kept_N, per_token});
+  }
+  return assignment;
+}
+
+void MoeLayer::count(Context& ctx, RouterTrace& trace) {
+  trace.step_demand_E = stats_.demand_E;
+  trace.previous_demand_E = stats_.previous_demand_E;
+  if (!ctx.training || (ctx.replay != nullptr && ctx.replay->replaying())) return;
+  const Tensor micro = ctx.empty({experts_count_}, DType::i64);
+  const auto add_counts = [&](const Assignment& a, const Tensor& total, bool over_ranks) {
+    SY_LAUNCH(ctx, expert_count,
+              (kernels::ExpertCount{.expert = a.expert_N.data<int32_t>(),
+                                    .kept = a.kept_N.defined() ? a.kept_N.data<uint8_t>() : nullptr,
+                                    .count = micro.data<int64_t>(),
+                                    .entries = a.expert_N.count(),
+                                    .experts = experts_count_}));
+    if (over_ranks && ctx.comm != nullptr && ctx.device() != DeviceType::meta)
+      ctx.comm->all_reduce_sum(std::span(micro.data<int64_t>(), static_cast<std::size_t>(experts_count_)));
+    SY_LAUNCH(ctx, accumulate_counts,
+              (kernels::AccumulateCounts{
+                  .count = micro.data<int64_t>(), .total = total.data<int64_t>(), .experts = experts_count_}));
+  };
+  // Demand is summed over ranks wave by wave: the global-batch balance loss of this wave reads it at once.
+  add_counts(trace.demand, stats_.demand_E, true);
+  add_counts(trace.assignment, stats_.kept_E, false);
+  if (trace.balance_probability_TE.defined())
+    dispatch_accumulation(trace.balance_probability_TE.dtype(), [&]<class A>() {
+      SY_LAUNCH(ctx, entropy_loss,
+                (kernels::EntropyLoss<A>{.probability = trace.balance_probability_TE.value().data<A>(),
+                                         .state = ctx.step_state(),
+                                         .loss = stats_.entropy.data<double>(),
+                                         .dprobability = nullptr,
+                                         .tokens = trace.input->tokens(),
+                                         .experts = experts_count_,
+                                         .coefficient = 1.0}));
+    });
+}
+
+void MoeLayer::after_step(Context& ctx) {
+  for (const auto& hook : hooks_) hook->after_step(ctx, stats_.demand_E);
+  ctx.copy(stats_.previous_demand_E, stats_.demand_E);
+}
+
+std::vector<StateTensor> MoeLayer::state() {
+  std::vector<StateTensor> all = router_->state();
+  for (const auto& hook : hooks_)
+    for (StateTensor& s : hook->state()) all.push_back(std::move(s));
+  all.push_back({prefix_ + ".previous_demand", stats_.previous_demand_E});
+  return all;
+}
+
+double MoeLayer::macs_per_token() const {
+  const double router = static_cast<double>(experts_count_ * hidden_size_);
+  const double shared = 3.0 * static_cast<double>(shared_width_ * hidden_size_);
+  return router + shared + routed_macs_per_token();
+}
+
+}  // namespace sy::moe

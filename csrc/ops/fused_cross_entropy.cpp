@@ -1,0 +1,75 @@
+// Head projection and cross-entropy, chunk by chunk of tokens: forward forms the gradients at once, so that neither the
+// logits [T, V] nor a second projection is ever needed (the loss is already divided by its global denominator).
+#include <algorithm>
+
+#include "csrc/core/launch.h"
+#include "csrc/ops/matmul.h"
+#include "csrc/ops/ops.h"
+#include "kernels/loss/cross_entropy.h"
+
+namespace sy::ops {
+
+namespace {
+
+// Logits held at once: large enough that the products run at full speed, small against the activations.
+constexpr int64_t kChunkElements = int64_t{1} << 21;
+
+int64_t chunk_rows(int64_t tokens, int64_t padded_vocab) {
+  return std::min(tokens, std::max<int64_t>(128, kChunkElements / padded_vocab));
+}
+
+template <class T>
+void cross_entropy_chunk(Context& ctx, const Tensor& logits, const Tensor& target, const Tensor& loss,
+                         const Tensor& dlogits, int64_t vocab) {
+  SY_LAUNCH(ctx, cross_entropy,
+            (kernels::CrossEntropy<T>{.logits = logits.data<Acc<T>>(),
+                                      .target = target.data<int32_t>(),
+                                      .loss = loss.data<Acc<T>>(),
+                                      .dlogits = dlogits.defined() ? dlogits.data<T>() : nullptr,
+                                      .state = ctx.step_state(),
+                                      .rows = logits.dim(0),
+                                      .vocab = vocab,
+                                      .ld = logits.dim(1)}));
+}
+
+}  // namespace
+
+void fused_cross_entropy(Context& ctx, const Var& x, Parameter& weight, const Tensor& target, int64_t vocab,
+                         const Tensor& slot, const Tensor& token_loss) {
+  const int64_t tokens = x.dim(0), padded = weight.value.dim(0);
+  SY_CHECK(target.count() == tokens && x.dim(1) == weight.value.dim(1) && vocab <= padded,
+           "fused_cross_entropy: x {}, weight {}, {} targets, vocabulary {}", shape_string(x.shape()),
+           shape_string(weight.value.shape()), target.count(), vocab);
+  const DType accumulation = accumulation_dtype(x.dtype());
+  const bool record = needs_record(ctx, {&x}, true);
+  const Tensor loss = token_loss.defined() ? token_loss : ctx.empty({tokens}, accumulation, MemoryKind::workspace);
+  Tensor dx = record ? ctx.empty(x.shape(), x.dtype()) : Tensor();
+  const int64_t rows = chunk_rows(tokens, padded);
+  const Tensor logits_buffer = ctx.empty({rows, padded}, accumulation, MemoryKind::workspace);
+  // In f32 and f64 the gradient overwrites the logits.
+  const bool in_place = accumulation == x.dtype();
+  const Tensor gradient_buffer =
+      !record ? Tensor() : in_place ? logits_buffer : ctx.empty({rows, padded}, x.dtype(), MemoryKind::workspace);
+
+  for (int64_t begin = 0; begin < tokens; begin += rows) {
+    const int64_t end = std::min(begin + rows, tokens);
+    const Tensor logits = logits_buffer.slice(0, end - begin);
+    const Tensor dlogits = record ? gradient_buffer.slice(0, end - begin) : Tensor();
+    const Tensor x_chunk = x.value().slice(begin, end);
+    matmul(ctx, x_chunk, weight.value, logits, {.transpose_b = true});
+    dispatch_float(x.dtype(), [&]<class T>() {
+      cross_entropy_chunk<T>(ctx, logits, target.slice(begin, end), loss.slice(begin, end), dlogits, vocab);
+    });
+    if (!record) continue;
+    matmul(ctx, dlogits, x_chunk, weight.grad, {.transpose_a = true, .accumulate = true});
+    matmul(ctx, dlogits, weight.value, dx.slice(begin, end), {});
+  }
+  dispatch_accumulation(accumulation, [&]<class A>() {
+    SY_LAUNCH(ctx, sum_loss,
+              (kernels::SumLoss<A>{
+                  .loss = loss.data<A>(), .total = slot.data<double>(), .state = ctx.step_state(), .rows = tokens}));
+  });
+  if (record) ctx.tape->record([&ctx, x, dx]() { x.add_grad(ctx, dx); }, {&weight});
+}
+
+}  // namespace sy::ops

@@ -1,0 +1,44 @@
+#include "kernels/moe/token_noise.h"
+
+namespace sy::kernels {
+
+namespace {
+
+// Calls body(t, stream of t's sample, first counter of t's row) for every token.
+template <class Args, class Body>
+void for_each_token(const Args& a, RngPurpose purpose, Body body) {
+  const auto step = static_cast<uint64_t>(a.state->step);
+#pragma omp parallel for schedule(static)
+  for (int64_t t = 0; t < a.tokens; ++t) {
+    const auto sample = static_cast<uint64_t>(a.sample_id[t / a.seq_length]);
+    body(t, Philox::keyed(a.state->seed, step, sample, a.layer, purpose), static_cast<uint64_t>((t % a.seq_length) * a.columns));
+  }
+}
+
+}  // namespace
+
+template <class A>
+void token_noise(Cpu, const TokenNoise<A>& a) {
+  for_each_token(a, a.purpose, [&](int64_t t, const Philox& stream, uint64_t first) {
+    for (int64_t c = 0; c < a.columns; ++c)
+      a.noise[t * a.columns + c] = static_cast<A>(noise_value(stream, first + static_cast<uint64_t>(c), a.kind));
+  });
+}
+
+template <class T>
+void input_jitter(Cpu, const InputJitter<T>& a) {
+  for_each_token(a, RngPurpose::kInputJitter, [&](int64_t t, const Philox& stream, uint64_t first) {
+    for (int64_t c = 0; c < a.columns; ++c) {
+      const auto factor = static_cast<Acc<T>>(1.0 + a.epsilon * (2.0 * stream.uniform(first + static_cast<uint64_t>(c)) - 1.0));
+      a.y[t * a.columns + c] = T(static_cast<Acc<T>>(a.x[t * a.columns + c]) * factor);
+    }
+  });
+}
+
+template void token_noise(Cpu, const TokenNoise<float>&);
+template void token_noise(Cpu, const TokenNoise<double>&);
+template void input_jitter(Cpu, const InputJitter<float>&);
+template void input_jitter(Cpu, const InputJitter<double>&);
+template void input_jitter(Cpu, const InputJitter<bf16>&);
+
+}  // namespace sy::kernels

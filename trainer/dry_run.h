@@ -1,0 +1,19 @@
+// One training step on the meta device: every allocation is counted, nothing is computed. What `inspect` reports, and
+// exact for any model size, because shapes are host-known bounds.
+#pragma once
+
+#include "csrc/core/allocator.h"
+#include "trainer/config.h"
+
+namespace sy {
+
+struct DryRun {
+  MemoryUse memory;                // live after, and peaks over, one whole step on one rank
+  int64_t total_parameters = 0, active_parameters = 0;
+  double training_flops_per_token = 0;
+  int64_t moe_layers = 0;
+};
+
+DryRun dry_run(const Config& config);
+
+}  // namespace sy

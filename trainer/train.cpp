@@ -1,0 +1,304 @@
+// The training loop: data, steps, evaluation, checkpoints, reports. One optimizer step is told in train_step.cpp.
+#include "trainer/train.h"
+
+#include <fmt/format.h>
+
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <numbers>
+#include <optional>
+
+#include "csrc/io/tokenizer.h"
+#include "trainer/checkpointing.h"
+#include "trainer/config.h"
+#include "trainer/dataset.h"
+#include "trainer/evaluate.h"
+#include "trainer/generate.h"
+#include "trainer/metrics.h"
+#include "trainer/peak_flops.h"
+#include "trainer/progress.h"
+#include "trainer/run_folder.h"
+#include "trainer/sampler.h"
+#include "trainer/session.h"
+#include "trainer/train_step.h"
+
+namespace sy {
+
+namespace {
+
+// Keys that may change between two starts of one run: they alter how long it runs and what it reports, not the model's path.
+const std::vector<std::string> kChangeable = {"train.train_iters", "train.eval_interval", "train.eval_iters",
+                                              "logging", "checkpoint", "device"};
+
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Everything one run owns, built in the order in which mistakes should be found: data, model, run folder, checkpoint.
+class Run {
+ public:
+  Run(Config config, Comm& comm, StopSignals& signals);
+  int train();
+
+ private:
+  void resume();
+  StepReport one_step(int64_t step);
+  void log_step(int64_t step, const StepReport& report, double step_seconds);
+  void evaluate_now(int64_t step);
+  void save(int64_t step);
+  int stop_not_finite(int64_t step, const StepReport& report);
+  void finish(int64_t step, const std::string& reason);
+  void show_sample();
+  bool root() const { return comm_.rank() == 0; }
+
+  Config config_;
+  Comm& comm_;
+  StopSignals& signals_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::unique_ptr<BlendedDataset> data_;
+  std::vector<std::unique_ptr<EvalDataset>> eval_sets_;
+  std::unique_ptr<Context> ctx_;
+  Sampler sampler_;
+  std::unique_ptr<Decoder> decoder_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<TrainStep> step_;
+  std::unique_ptr<RunFolder> folder_;      // rank 0
+  std::unique_ptr<MetricsWriter> metrics_;  // rank 0
+  std::unique_ptr<Progress> progress_;
+  Schedule schedule_;
+  std::string checkpoints_;
+  int64_t first_step_ = 1, saved_step_ = -1;
+  std::atomic<int64_t> current_step_{0}, complete_step_{-1};
+  std::optional<EvalReport> last_eval_;
+  double train_seconds_ = 0, logged_seconds_ = 0, peak_tflops_ = 0, flops_per_token_ = 0;
+  int64_t logged_tokens_ = 0, trained_tokens_ = 0;
+};
+
+Run::Run(Config config, Comm& comm, StopSignals& signals)
+    : config_(std::move(config)),
+      comm_(comm),
+      signals_(signals),
+      sampler_(config_.train.micro_batch_size, config_.train.global_batch_size, comm.size(), comm.rank()) {
+  const TrainConfig& t = config_.train;
+  tokenizer_ = make_tokenizer(config_.data.tokenizer);
+  data_ = open_train_data(config_.data, t.seq_length, config_.model.vocab_size, t.seed);
+  if (t.eval_iters > 0) eval_sets_ = open_eval_data(config_.data, Split::kValid, t.seq_length, config_.model.vocab_size);
+  ctx_ = make_context(config_, comm_);
+  decoder_ = std::make_unique<Decoder>(*ctx_, config_.model, config_.moe,
+                                       DecoderOptions{.dtype = training_dtype(t.dtype),
+                                                      .seed = static_cast<uint64_t>(t.seed),
+                                                      .recompute = t.recompute == Recompute::kFull});
+  decoder_->parameters().make_masters();
+  decoder_->parameters().initialise(static_cast<uint64_t>(t.seed));
+  optimizer_ = std::make_unique<Optimizer>(*ctx_, *decoder_, config_.optimizer);
+  step_ = std::make_unique<TrainStep>(*ctx_, *decoder_, *optimizer_, comm_, t.seq_length);
+  schedule_ = make_schedule(config_.optimizer, t);
+  flops_per_token_ = decoder_->training_flops_per_token(t.seq_length);
+
+  const std::string text = print_config(config_);
+  on_root(comm_, [&] { folder_ = std::make_unique<RunFolder>(config_.logging.run_dir, text, kChangeable); });
+  checkpoints_ = config_.logging.run_dir + "/checkpoints";
+  on_root(comm_, [&] {
+    for (const std::string& line : prepare_checkpoint_folder(checkpoints_)) fmt::print(stderr, "{}\n", line);
+  });
+  resume();
+  on_root(comm_, [&] {
+    metrics_ = std::make_unique<MetricsWriter>(config_.logging.run_dir, first_step_ > 1 ? first_step_ - 1 : -1);
+    if (first_step_ == 1) metrics_->log_text("config", text);
+  });
+  peak_tflops_ = config_.device.peak_tflops > 0 ? config_.device.peak_tflops : measured_peak_tflops(*ctx_, training_dtype(t.dtype));
+  progress_ = std::make_unique<Progress>(ProgressOptions{.label = "train",
+                                                         .total = t.train_iters,
+                                                         .style = default_progress_style(comm_.rank()),
+                                                         .line_interval = config_.logging.log_interval,
+                                                         .width = terminal_width()},
+                                         first_step_ - 1);
+  signals_.set_last_words([this]() -> std::string {
+    if (!root()) return "";
+    const int64_t complete = complete_step_;
+    return fmt::format("stopped by a signal in step {}; {}", current_step_.load(),
+                       complete < 0 ? std::string("no checkpoint was written")
+                                    : fmt::format("last complete checkpoint: {}/{}", checkpoints_, step_directory_name(complete)));
+  });
+}
+
+void Run::resume() {
+  if (config_.checkpoint.load == "none") {
+    on_root(comm_, [&] {
+      if (folder_->is_resuming() && find_latest_checkpoint(checkpoints_))
+        user_error("'{}' already holds checkpoints of this run; set checkpoint.load: auto to continue it, or another "
+                   "logging.run_dir to start afresh", config_.logging.run_dir);
+    });
+    return;
+  }
+  std::string directory;
+  on_root(comm_, [&] {
+    if (config_.checkpoint.load == "auto") {
+      const auto found = find_latest_checkpoint(checkpoints_);
+      if (found) directory = found->directory;
+      if (found && !found->note.empty()) fmt::print(stderr, "{}\n", found->note);
+    } else {
+      directory = resolve_checkpoint(config_.checkpoint.load);
+    }
+  });
+  directory = comm_.broadcast_string(directory, 0);
+  if (directory.empty()) return;
+  const CheckpointReader reader(directory);
+  load_checkpoint(*ctx_, *decoder_, optimizer_.get(), reader);
+  first_step_ = reader.state().step + 1;
+  saved_step_ = reader.state().step;
+  complete_step_ = saved_step_;
+  if (root()) fmt::print(stderr, "continuing from {} (step {})\n", directory, saved_step_);
+}
+
+StepReport Run::one_step(int64_t step) {
+  const int64_t consumed = (step - 1) * config_.train.global_batch_size;
+  return step_->run(
+      step, learning_rate(schedule_, step - 1), consumed, sampler_.num_waves(),
+      [&](int64_t wave, BatchBuilder& builder) {
+        const int64_t first = sampler_.first_sample(consumed, sampler_.micro_batch(wave));
+        for (int64_t i = 0; i < sampler_.micro_batch_size(); ++i) builder.add_sample(*data_, first + i);
+      },
+      signals_.requested());
+}
+
+int Run::train() {
+  const TrainConfig& t = config_.train;
+  int64_t step = first_step_;
+  for (; step <= t.train_iters; ++step) {
+    current_step_ = step;
+    const double begin = seconds_now();
+    const StepReport report = one_step(step);
+    const double seconds = seconds_now() - begin;
+    if (report.skipped) return stop_not_finite(step, report);
+    train_seconds_ += seconds;
+    logged_seconds_ += seconds;
+    logged_tokens_ += report.batch_tokens;
+    trained_tokens_ += report.batch_tokens;
+    progress_->update(step, fmt::format("loss {:.4f}", report.lm_loss));
+    if (step % config_.logging.log_interval == 0 || step == t.train_iters) log_step(step, report, seconds);
+    if (t.eval_interval > 0 && step % t.eval_interval == 0 && step != t.train_iters) evaluate_now(step);
+    const bool stop = report.stop_requests > 0;
+    if (stop || (config_.checkpoint.save_interval > 0 && step % config_.checkpoint.save_interval == 0)) save(step);
+    if (stop) {
+      progress_->message(fmt::format("stopped on request after step {}; start again to continue", step));
+      finish(step, "stopped");
+      return 75;
+    }
+  }
+  evaluate_now(t.train_iters);
+  if (saved_step_ != t.train_iters) save(t.train_iters);
+  progress_->finish();
+  finish(t.train_iters, "done");
+  show_sample();
+  return 0;
+}
+
+void Run::log_step(int64_t step, const StepReport& report, double) {
+  const MemoryUse memory = ctx_->allocator().use();
+  const double tokens_per_second = static_cast<double>(logged_tokens_) / logged_seconds_;
+  const double tflops = tokens_per_second * flops_per_token_ * 1e-12;
+  Metrics m = {{"consumed_samples", step * config_.train.global_batch_size},
+               {"lm_loss", report.lm_loss},
+               {"perplexity", std::exp(report.lm_loss)},
+               {"learning_rate", learning_rate(schedule_, step - 1)},
+               {"grad_norm", report.grad_norm},
+               {"tokens_per_second", tokens_per_second},
+               {"tflops", tflops},
+               {"peak_fraction", tflops / (peak_tflops_ * comm_.size())}};
+  if (config_.data.tokenizer == "bytes") m.emplace_back("bits_per_byte", report.lm_loss / std::numbers::ln2);
+  for (const auto& [name, value] : report.extra_losses) m.emplace_back(name, value);
+  m.emplace_back("memory/peak_bytes", memory.total_peak_bytes);
+  for (int k = 0; k < kNumMemoryKinds; ++k)
+    m.emplace_back(fmt::format("memory/peak_{}", memory_kind_name(static_cast<MemoryKind>(k))),
+                   memory.peak_bytes[static_cast<std::size_t>(k)]);
+  for (const auto& moe : report.moe) {
+    const std::string prefix = fmt::format("moe/layer_{}/", moe.layer);
+    m.emplace_back(prefix + "max_vio", moe.max_vio);
+    m.emplace_back(prefix + "entropy", moe.entropy);
+    m.emplace_back(prefix + "dropped_fraction", moe.dropped_fraction);
+    m.emplace_back(prefix + "dead_experts", moe.dead_experts);
+  }
+  if (root()) metrics_->log(step, m);
+  logged_seconds_ = 0;
+  logged_tokens_ = 0;
+}
+
+void Run::evaluate_now(int64_t step) {
+  if (eval_sets_.empty()) return;
+  const int64_t windows = config_.train.eval_iters * config_.train.global_batch_size;
+  last_eval_ = evaluate(*ctx_, *decoder_, eval_sets_, *tokenizer_, config_.train.seq_length,
+                        config_.train.micro_batch_size, windows, comm_);
+  progress_->message(fmt::format("step {}: held-out loss {:.4f} nats per token, {:.4f} bits per byte, {} tokens", step,
+                                 last_eval_->loss, last_eval_->bits_per_byte, last_eval_->tokens));
+  if (root())
+    metrics_->log(step, {{"eval_loss", last_eval_->loss},
+                         {"eval_perplexity", std::exp(last_eval_->loss)},
+                         {"eval_bits_per_byte", last_eval_->bits_per_byte}});
+}
+
+void Run::save(int64_t step) {
+  CheckpointState state;
+  state.step = step;
+  state.consumed_samples = step * config_.train.global_batch_size;
+  state.config_text = print_config(config_);
+  state.mesh = fmt::format("dp={}", comm_.size());
+  state.version = SY_COMMIT;
+  save_checkpoint(*ctx_, *decoder_, *optimizer_, comm_, checkpoints_, state, config_.checkpoint.keep_last_n);
+  saved_step_ = step;
+  complete_step_ = step;
+}
+
+int Run::stop_not_finite(int64_t step, const StepReport& report) {
+  const std::string bad = optimizer_->first_bad_gradient();
+  const std::string what = !std::isfinite(report.lm_loss) ? fmt::format("the loss is {}", report.lm_loss)
+                                                          : std::string("a gradient is not finite");
+  progress_->message(fmt::format(
+      "error: step {}: {}{}; nothing was updated; last good checkpoint: {}. Lower optimizer.lr or check the data", step, what,
+      bad.empty() ? "" : fmt::format(" (first in '{}')", bad),
+      saved_step_ < 0 ? std::string("none") : checkpoints_ + "/" + step_directory_name(saved_step_)));
+  finish(step - 1, "not_finite");
+  return 1;
+}
+
+void Run::finish(int64_t step, const std::string& reason) {
+  if (!root()) return;
+  const double rate = train_seconds_ > 0 ? static_cast<double>(trained_tokens_) / train_seconds_ : 0.0;
+  Metrics summary;
+  if (last_eval_) {
+    summary.emplace_back("eval_loss", last_eval_->loss);
+    summary.emplace_back("eval_bits_per_byte", last_eval_->bits_per_byte);
+  }
+  summary.emplace_back("train_seconds", train_seconds_);
+  summary.emplace_back("tokens_per_second", rate);
+  summary.emplace_back("tflops", rate * flops_per_token_ * 1e-12);
+  summary.emplace_back("peak_bytes", ctx_->allocator().use().total_peak_bytes);
+  summary.emplace_back("steps", step);
+  summary.emplace_back("exit_reason", reason);
+  summary.emplace_back("commit", std::string(SY_COMMIT));
+  metrics_->write_summary(summary);
+}
+
+void Run::show_sample() {
+  if (!root()) return;
+  fmt::print(stderr, "\nfiles: {0}/ (config.yaml, metrics.jsonl, summary.json, tensorboard/, checkpoints/)\n",
+             config_.logging.run_dir);
+  if (config_.data.tokenizer != "bytes" || !can_generate(*decoder_)) return;
+  SampleOptions options;
+  options.max_new_tokens = 200;
+  options.temperature = 0.7;
+  options.seed = static_cast<uint64_t>(config_.train.seed);
+  const std::string prompt = "And the LORD said";
+  const std::string text = generate_texts(*ctx_, *decoder_, *tokenizer_, {prompt}, options).front();
+  fmt::print(stderr, "sample (switchyard generate {} --prompt \"{}\"):\n{}{}\n", config_.logging.run_dir, prompt, prompt, text);
+}
+
+}  // namespace
+
+int run_train(const std::string& config_path, const std::vector<std::string>& overrides, Comm& comm, StopSignals& signals) {
+  Run run(load_config(config_path, overrides, comm.size()), comm, signals);
+  return run.train();
+}
+
+}  // namespace sy

@@ -1,0 +1,125 @@
+#include "trainer/train_step.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace sy {
+
+StepReport TrainStep::run(int64_t step, double learning_rate, int64_t consumed_samples, int64_t num_waves,
+                          const FillMicroBatch& fill, bool wants_stop) {
+  // 1. Batches, and the global denominators they imply: the only thing ranks must agree on before backward.
+  std::vector<Batch> batches;
+  int64_t sizes[2] = {0, 0};
+  for (int64_t wave = 0; wave < num_waves; ++wave) {
+    BatchBuilder builder(seq_length_);
+    fill(wave, builder);
+    sizes[0] += builder.num_targets();
+    batches.push_back(builder.build(ctx_));
+    sizes[1] += batches.back().sequences * seq_length_;
+  }
+  comm_.all_reduce_sum(std::span<int64_t>(sizes));
+
+  StepState& state = ctx_.host_step_state;
+  state.step = step;
+  state.consumed_samples = consumed_samples;
+  state.learning_rate = learning_rate;
+  state.inv_loss_tokens = 1.0 / static_cast<double>(std::max<int64_t>(1, sizes[0]));
+  state.inv_batch_tokens = 1.0 / static_cast<double>(std::max<int64_t>(1, sizes[1]));
+  state.skip = 0;
+  ctx_.upload_step_state();
+
+  // 2. Forward and backward, gradients and losses already divided by the denominators.
+  ctx_.training = true;
+  decoder_.parameters().zero_gradients();
+  decoder_.reset_routing_stats();
+  sink_.reset();
+  for (std::size_t i = 0; i < batches.size(); ++i) {
+    forward_backward(batches[i], i + 1 == batches.size());
+    batches[i] = {};
+  }
+  ctx_.training = false;
+
+  // 3. Sums over ranks; then norm, finite flag and update on the device.
+  StepReport report;
+  report.target_tokens = sizes[0];
+  report.batch_tokens = sizes[1];
+  reduce_gradients();
+  gather_report(report, wants_stop);
+  const Tensor loss = ctx_.from_host<double>(std::vector<double>{report.lm_loss}, {1}, MemoryKind::data);
+  optimizer_.step(loss);
+
+  // 4. Router state moves once per step, from counts of the whole global batch.
+  for (const auto& block : decoder_.moe_layers()) block.moe->after_step(ctx_);
+  ctx_.download_step_state();
+  report.grad_norm = std::sqrt(state.grad_norm_squared);
+  report.skipped = state.skip != 0;
+  return report;
+}
+
+void TrainStep::forward_backward(const Batch& batch, bool last) {
+  tape_.set_last_micro_batch(last);
+  ctx_.tape = &tape_;
+  decoder_.forward_loss(batch, sink_);
+  tape_.backward();
+  ctx_.tape = nullptr;
+}
+
+void TrainStep::reduce_gradients() {
+  if (comm_.size() == 1 || ctx_.device() == DeviceType::meta) return;
+  const Tensor& gradients = decoder_.parameters().gradient_buffer();
+  dispatch_accumulation(gradients.dtype(), [&]<class A>() {
+    if (ctx_.device() == DeviceType::cpu) {
+      comm_.all_reduce_sum(std::span<A>(gradients.data<A>(), static_cast<std::size_t>(gradients.count())));
+      return;
+    }
+    std::vector<A> staged = ctx_.to_host<A>(gradients);
+    comm_.all_reduce_sum(std::span<A>(staged));
+    ctx_.copy_from_host(gradients, staged.data());
+  });
+}
+
+void TrainStep::gather_report(StepReport& report, bool wants_stop) {
+  const auto layers = decoder_.moe_layers();
+  const std::size_t num_losses = sink_.names().size();
+  std::vector<double> sums = ctx_.to_host<double>(sink_.totals());
+  sums.resize(num_losses);
+  sums.push_back(wants_stop ? 1.0 : 0.0);
+  std::vector<int64_t> kept;
+  for (const auto& block : layers) {
+    sums.push_back(ctx_.to_host<double>(block.moe->stats().entropy)[0]);
+    const std::vector<int64_t> counts = ctx_.to_host<int64_t>(block.moe->stats().kept_E);
+    kept.insert(kept.end(), counts.begin(), counts.end());
+  }
+  comm_.all_reduce_sum(std::span<double>(sums));
+  comm_.all_reduce_sum(std::span<int64_t>(kept));
+
+  for (std::size_t i = 0; i < num_losses; ++i) {
+    if (sink_.names()[i] == "lm_loss")
+      report.lm_loss = sums[i];
+    else
+      report.extra_losses.emplace_back(sink_.names()[i], sums[i]);
+  }
+  report.stop_requests = static_cast<int64_t>(sums[num_losses] + 0.5);
+  auto load = kept.begin();
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    StepReport::MoeReport moe;
+    const int64_t experts = layers[i].moe->num_experts();
+    moe.layer = layers[i].layer;
+    moe.entropy = sums[num_losses + 1 + i];
+    moe.load.assign(load, load + experts);
+    load += experts;
+    int64_t total = 0, largest = 0, asked = 0;
+    for (const int64_t n : moe.load) {
+      total += n;
+      largest = std::max(largest, n);
+      moe.dead_experts += n == 0 ? 1 : 0;
+    }
+    for (const int64_t n : ctx_.to_host<int64_t>(layers[i].moe->stats().demand_E)) asked += n;
+    const double mean = static_cast<double>(total) / static_cast<double>(experts);
+    moe.max_vio = total == 0 ? 0.0 : (static_cast<double>(largest) - mean) / mean;
+    moe.dropped_fraction = asked == 0 ? 0.0 : static_cast<double>(asked - total) / static_cast<double>(asked);
+    report.moe.push_back(std::move(moe));
+  }
+}
+
+}  // namespace sy

@@ -1,0 +1,65 @@
+// One optimizer step: forward and backward over this rank's micro-batches, sums over ranks, AdamW, router state.
+//
+// The story of DESIGN's data flow in one function, train_step.cpp: denominators -> micro-batches -> gradient sum ->
+// norm, finite flag, update -> after_step hooks -> what there is to report.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "csrc/models/decoder.h"
+#include "parallel/comm.h"
+#include "trainer/batch.h"
+#include "trainer/optimizer.h"
+#include "trainer/train_config.h"
+
+namespace sy {
+
+// What one step reports, equal on all ranks.
+struct StepReport {
+  double lm_loss = 0;                                        // nats per target token
+  std::vector<std::pair<std::string, double>> extra_losses;  // "z_loss", ...
+  double grad_norm = 0;
+  bool skipped = false;              // loss or gradient not finite: nothing was updated
+  int64_t stop_requests = 0;         // ranks that want to stop
+  int64_t target_tokens = 0, batch_tokens = 0;
+  struct MoeReport {
+    int64_t layer = 0;
+    double max_vio = 0;              // (largest load - mean load) / mean load, after capacity
+    double entropy = 0;              // mean entropy of the router's probabilities, nats
+    double dropped_fraction = 0;     // of the assignments asked for
+    int64_t dead_experts = 0;        // without a single token in this step
+    std::vector<int64_t> load;       // kept assignments per expert
+  };
+  std::vector<MoeReport> moe;
+};
+
+// Puts micro-batch `wave` of this rank into `builder`.
+using FillMicroBatch = std::function<void(int64_t wave, BatchBuilder& builder)>;
+
+class TrainStep {
+ public:
+  TrainStep(Context& ctx, Decoder& decoder, Optimizer& optimizer, Comm& comm, int64_t seq_length)
+      : ctx_(ctx), decoder_(decoder), optimizer_(optimizer), comm_(comm), sink_(ctx), seq_length_(seq_length) {}
+
+  // `step` counts from 1. ctx.host_step_state.seed must be set. `wants_stop`: this rank has received a stop signal.
+  StepReport run(int64_t step, double learning_rate, int64_t consumed_samples, int64_t num_waves,
+                 const FillMicroBatch& fill, bool wants_stop = false);
+
+ private:
+  void forward_backward(const Batch& batch, bool last);
+  void reduce_gradients();
+  void gather_report(StepReport& report, bool wants_stop);
+
+  Context& ctx_;
+  Decoder& decoder_;
+  Optimizer& optimizer_;
+  Comm& comm_;
+  LossSink sink_;
+  Tape tape_;
+  int64_t seq_length_;
+};
+
+}  // namespace sy
