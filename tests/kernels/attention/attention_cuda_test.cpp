@@ -1,5 +1,7 @@
 // CUDA bodies of attention against their CPU bodies: sequences, packed documents, grouped heads, ragged tiles.
 #include "kernels/attention/causal_attention.h"
+
+#include "kernels/attention/cache_append.h"
 #include "tests/kernels/cuda_check.h"
 #include "tests/kernels/moe/numeric_check.h"
 
@@ -83,6 +85,32 @@ TYPED_TEST(AttentionCuda, ForwardAndBackwardEqualTheCpu) {
                     .ld = ld,
                     .max_span = s.tokens,
                     .scale = scale});
+    });
+  }
+}
+
+TYPED_TEST(AttentionCuda, AppendingToTheCacheEqualsTheCpu) {
+  using T = TypeParam;
+  struct Case {
+    int64_t batch, count, capacity, heads, kv_heads, dim, pad;
+  };
+  for (const Case& c : {Case{0, 1, 8, 2, 1, 4, 0}, Case{1, 1, 1, 1, 1, 1, 0}, Case{3, 5, 9, 4, 2, 12, 7}}) {
+    const int64_t ld = (c.heads + 2 * c.kv_heads) * c.dim + c.pad, cached = c.batch * c.capacity * c.kv_heads * c.dim;
+    const std::vector<T> qkv = random_normal<T>(c.batch * c.count * ld, 1);
+    const std::vector<int32_t> past = random_integers(c.batch, 0, static_cast<int32_t>(c.capacity - c.count), 2);
+    expect_cuda_equals_cpu([&](auto& side, auto backend) {
+      kernels::cache_append<T>(backend, {.qkv = side.in(qkv),
+                                         .past = side.in(past),
+                                         .q = side.template out<T>(c.batch * c.count * c.heads * c.dim, kExact),
+                                         .k_cache = side.template out<T>(cached, kExact),
+                                         .v_cache = side.template out<T>(cached, kExact),
+                                         .batch = c.batch,
+                                         .count = c.count,
+                                         .capacity = c.capacity,
+                                         .heads = c.heads,
+                                         .kv_heads = c.kv_heads,
+                                         .head_dim = c.dim,
+                                         .ld = ld});
     });
   }
 }

@@ -1,10 +1,13 @@
 // CUDA bodies of link functions, selectors, combine weights and index tables against their CPU bodies.
 #include <limits>
 
+#include "kernels/moe/counts.h"
 #include "kernels/moe/gate_weight.h"
 #include "kernels/moe/index_build.h"
 #include "kernels/moe/router_scores.h"
 #include "kernels/moe/select.h"
+#include "kernels/moe/table_select.h"
+#include "kernels/moe/token_noise.h"
 #include "tests/kernels/cuda_check.h"
 #include "tests/kernels/moe/ragged_routing.h"
 
@@ -206,6 +209,96 @@ TYPED_TEST(RoutingCuda, GateWeightsAndTheirGradientsEqualTheCpu) {
         });
       }
     }
+}
+
+template <class T>
+void expect_equal_jitter(int64_t tokens, int64_t columns, int64_t length, const std::vector<int64_t>& sample,
+                         const StepState& state) {
+  const std::vector<T> x = random_normal<T>(tokens * columns, 1);
+  expect_cuda_equals_cpu([&](auto& side, auto backend) {
+    kernels::input_jitter<T>(backend, {.x = side.in(x),
+                                       .y = side.template out<T>(tokens * columns, cuda_tolerance<T>()),
+                                       .sample_id = side.in(sample),
+                                       .state = side.in(std::vector<StepState>{state}),
+                                       .tokens = tokens,
+                                       .columns = columns,
+                                       .seq_length = length,
+                                       .layer = 3,
+                                       .epsilon = 0.1});
+  });
+}
+
+TYPED_TEST(RoutingCuda, NoiseIsTheSameAsOnTheCpu) {
+  using A = TypeParam;
+  using kernels::NoiseKind;
+  StepState state{};
+  state.step = 12;
+  state.seed = 99;
+  struct Case {
+    int64_t samples, length, columns;
+  };
+  for (const Case& c : {Case{0, 4, 3}, Case{1, 1, 1}, Case{3, 20, 7}}) {
+    const int64_t T = c.samples * c.length;
+    std::vector<int64_t> sample(c.samples);
+    for (int64_t i = 0; i < c.samples; ++i) sample[i] = 1000 - 7 * i;
+    for (const NoiseKind kind : {NoiseKind::kUniform, NoiseKind::kNormal, NoiseKind::kGumbel})
+      expect_cuda_equals_cpu([&](auto& side, auto backend) {
+        kernels::token_noise<A>(backend, {.noise = side.template out<A>(T * c.columns, cuda_tolerance<A>()),
+                                          .sample_id = side.in(sample),
+                                          .state = side.in(std::vector<StepState>{state}),
+                                          .tokens = T,
+                                          .columns = c.columns,
+                                          .seq_length = c.length,
+                                          .layer = 2,
+                                          .kind = kind});
+      });
+    expect_equal_jitter<A>(T, c.columns, c.length, sample, state);
+    expect_equal_jitter<bf16>(T, c.columns, c.length, sample, state);
+  }
+}
+
+TYPED_TEST(RoutingCuda, CountsAndTheBiasUpdateEqualTheCpu) {
+  using A = TypeParam;
+  for (const int64_t E : {0, 1, 8, 97, 600})
+    for (const bool empty : {false, true})
+      for (const bool center : {false, true}) {
+        SCOPED_TRACE(testing::Message() << E << " experts" << (empty ? ", no tokens" : ""));
+        std::vector<int64_t> count(E), total(E, int64_t{1} << 40);
+        const std::vector<int32_t> random = random_integers(E, 0, 50, 1);
+        if (!empty) std::copy(random.begin(), random.end(), count.begin());
+        const std::vector<A> bias = random_normal<A>(E, 2);
+        for (const int32_t skip : {0, 1}) {
+          StepState state{};
+          state.skip = skip;
+          expect_cuda_equals_cpu([&](auto& side, auto backend) {
+            const int64_t* counts = side.in(count);
+            kernels::accumulate_counts(backend, {.count = counts, .total = side.inout(total, kExact), .experts = E});
+            kernels::count_fraction<A>(backend,
+                                       {.count = counts, .fraction = side.template out<A>(E, kExact), .experts = E});
+            kernels::bias_update<A>(backend, {.count = counts,
+                                              .bias = side.inout(bias, cuda_tolerance<A>()),
+                                              .state = side.in(std::vector<StepState>{state}),
+                                              .experts = E,
+                                              .rate = 0.01,
+                                              .center = center});
+          });
+        }
+      }
+}
+
+TEST(TableSelectCuda, EntriesEqualTheCpu) {
+  for (const int64_t tokens : {0, 1, 300}) {
+    const std::vector<int32_t> table = random_integers(17 * 3, 0, 5, 1), id = random_integers(tokens, 0, 16, 2);
+    expect_cuda_equals_cpu([&](auto& side, auto backend) {
+      kernels::table_select(backend, {.token_id = side.in(id),
+                                      .table = side.in(table),
+                                      .token = side.template out<int32_t>(tokens * 3, kExact),
+                                      .expert = side.template out<int32_t>(tokens * 3, kExact),
+                                      .tokens = tokens,
+                                      .per_token = 3,
+                                      .vocab = 17});
+    });
+  }
 }
 
 void expect_equal_tables(const RaggedRouting& r, int64_t slots, const std::vector<int32_t>& slot_of_expert,
