@@ -361,7 +361,9 @@ void Executor::run(dim3 grid, dim3 block, size_t shared_bytes, const std::functi
   open_.resize((threads_.size() + 31) / 32);
   order_.resize(threads_.size());
   std::iota(order_.begin(), order_.end(), 0);
-  if (seed != 0) {
+  if (seed == 1) {
+    std::reverse(order_.begin(), order_.end());
+  } else if (seed != 0) {
     std::mt19937_64 random(seed);
     for (size_t i = order_.size() - 1; i > 0; --i) std::swap(order_[i], order_[random() % (i + 1)]);
   }
