@@ -56,8 +56,21 @@ class OpGradcheck : public ::testing::Test {
     Parameter& p = parameters_.emplace_back();
     p.name = name;
     p.value = random(shape, scale);
-    p.grad = ctx.zeros(shape, DType::f64, MemoryKind::gradients);
+    // Main gradients are added to, never set: what stood there before is taken off again in gradient().
+    p.grad = random(shape);
+    before_.push_back(ctx.empty(shape, DType::f64, MemoryKind::data));
+    ctx.copy(before_.back(), p.grad);
     return p;
+  }
+
+  // What backward added to a parameter made by parameter().
+  Tensor gradient(const Parameter& p) {
+    const Tensor added = ctx.empty(p.grad.shape(), DType::f64, MemoryKind::data);
+    for (std::size_t i = 0; i < parameters_.size(); ++i)
+      if (&parameters_[i] == &p)
+        for (int64_t k = 0; k < added.count(); ++k)
+          added.data<double>()[k] = p.grad.data<double>()[k] - before_[i].data<double>()[k];
+    return added;
   }
 
   // y = op() for every element of y. `used_rows`: rows of y that count (others may hold anything); empty: all.
@@ -143,7 +156,7 @@ class OpGradcheck : public ::testing::Test {
       ASSERT_TRUE(var.grad().defined()) << name << " received no gradient";
       add_check(all, name, var.value(), var.grad());
     }
-    for (const Parameter& p : parameters_) add_check(all, p.name, p.value, p.grad);
+    for (const Parameter& p : parameters_) add_check(all, p.name, p.value, gradient(p));
     ASSERT_FALSE(all.empty());
     for (const GradcheckInput& i : all) {
       double largest = 0;
@@ -158,6 +171,7 @@ class OpGradcheck : public ::testing::Test {
 
   std::vector<std::pair<std::string, Var>> inputs_;
   std::deque<Parameter> parameters_;
+  std::vector<Tensor> before_;
   std::vector<std::pair<std::string, std::vector<std::pair<int64_t, int64_t>>>> ranges_;
   uint64_t draws_ = 0;
 };
