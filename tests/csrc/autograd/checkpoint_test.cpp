@@ -6,6 +6,7 @@
 
 #include <map>
 
+#include "csrc/moe/capacity_limit.h"
 #include "csrc/moe/layer.h"
 #include "kernels/philox.h"
 
@@ -54,6 +55,28 @@ class Restless final : public moe::Router {
 };
 void describe(Restless::Config&, Fields&) {}
 SY_REGISTER(moe::Router, Restless, "test_restless", "for this test: another expert each time it is asked")
+
+// Half of what is asked for: many entries are dropped and leave the weights' normalisation.
+class Tight final : public moe::CapacityPolicy {
+ public:
+  struct Config : moe::CapacityOptions {
+    Config() { factor = 0.5, renormalise_after_drop = true; }
+  };
+  Tight(const Config& c, const Build& b) : CapacityPolicy(c, b, kernels::CapacityOrder::kPosition) {}
+};
+void describe(Tight::Config&, Fields&) {}
+SY_REGISTER(moe::Capacity, Tight, "test_tight", "for this test: drops half of the assignments")
+
+// Exactly what balanced routing asks for: entries move to other experts.
+class Moving final : public moe::CapacityPolicy {
+ public:
+  struct Config : moe::CapacityOptions {
+    Config() { factor = 1.0, overflow = moe::Overflow::kNextChoice; }
+  };
+  Moving(const Config& c, const Build& b) : CapacityPolicy(c, b, kernels::CapacityOrder::kPosition) {}
+};
+void describe(Moving::Config&, Fields&) {}
+SY_REGISTER(moe::Capacity, Moving, "test_moving", "for this test: moves entries to experts with room")
 
 constexpr int64_t kTokens = 24, kHidden = 8, kExperts = 4;
 
@@ -154,8 +177,9 @@ class Checkpoint : public ::testing::TestWithParam<Choice> {
   static Region region() { return Region(GetParam().router, GetParam().capacity); }
 };
 INSTANTIATE_TEST_SUITE_P(Layers, Checkpoint,
-                         ::testing::Values(Choice{"softmax_topk", "dropless"}, Choice{"softmax_topk", "position"},
-                                           Choice{"test_restless", "dropless"}, Choice{"test_restless", "position"}),
+                         ::testing::Values(Choice{"softmax_topk", "dropless"}, Choice{"softmax_topk", "test_tight"},
+                                           Choice{"softmax_topk", "test_moving"}, Choice{"test_restless", "dropless"},
+                                           Choice{"test_restless", "test_tight"}),
                          [](const auto& info) { return std::string(info.param.router) + "_" + info.param.capacity; });
 
 TEST_P(Checkpoint, GivesTheSameBitsLossesAndCountsAsWithout) {
@@ -176,6 +200,7 @@ TEST_P(Checkpoint, GivesTheSameBitsLossesAndCountsAsWithout) {
   int64_t total = 0;
   for (const int64_t n : with.demand) total += n;
   EXPECT_EQ(total, 2 * kTokens * 2) << "two regions of top-2, each counted once";
+  EXPECT_EQ(with.kept == with.demand, std::string(GetParam().capacity) == "dropless");
   EXPECT_LT(with.live_after_forward, without.live_after_forward / 2) << "activations were kept";
 }
 
