@@ -46,6 +46,11 @@ MoeLayer::MoeLayer(const MoeChoices& choices, const MoeLayerPlan& plan, const La
         "earlier ones; set moe.allow_batch_dependent_routing: true to accept that",
         choices.router.type(), choices.capacity.type());
 
+  for (std::size_t i = 0; i < hooks_.size(); ++i)
+    if (hooks_[i]->sets_selection_bias() && !router_->reads_selection_bias())
+      user_error("moe.hooks: {} has no effect, since router '{}' does not read a selection bias; remove one of them",
+                 choices.hooks.items()[i].type(), choices.router.type());
+
   Context& ctx = build.parameters->context();
   stats_.demand_E = ctx.zeros({experts_count_}, DType::i64, MemoryKind::data);
   stats_.kept_E = ctx.zeros({experts_count_}, DType::i64, MemoryKind::data);
