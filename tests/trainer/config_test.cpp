@@ -333,6 +333,27 @@ TEST(KeyAliases, EveryAliasNamesAKeyOfOursAndIsNotOne) {
   }
 }
 
+// The example in a note is what the user pastes next.
+TEST(KeyAliases, ExamplesForTheMethodsOfMoeCanBePasted) {
+  int pasted = 0;
+  for (const KeyAlias& alias : key_aliases()) {
+    const std::string note = alias.note, ours = alias.ours;
+    if (ours.rfind("moe.", 0) != 0) continue;
+    for (std::size_t at = note.find("{type: "); at != std::string::npos; at = note.find("{type: ", at + 1)) {
+      std::string value = note.substr(at, note.find('}', at) - at + 1);
+      const std::size_t number = value.find("...");
+      if (number != std::string::npos) value.replace(number, 3, "0.5");
+      // An example may stand beside another slot's: "... beside hooks: [{type: ...}]".
+      const bool other_slot = at >= 8 && note.compare(at - 8, 7, "hooks: ") == 0;
+      std::string slot = other_slot ? "moe.hooks" : ours.substr(0, ours.find('.', 4));
+      if (slot == "moe.balance" || slot == "moe.hooks") value = "[" + value + "]";
+      EXPECT_EQ(error({slot + "=" + value}), "no error") << alias.theirs;
+      ++pasted;
+    }
+  }
+  EXPECT_GT(pasted, 20);
+}
+
 TEST(KeyAliases, OneOfOurOwnKeysInTheRightSectionIsNeverAnAlias) { EXPECT_EQ(find_key_alias("num_experts"), nullptr); }
 
 TEST(Config, ScheduleEndsWithTheRunUnlessToldOtherwise) {
