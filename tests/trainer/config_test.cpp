@@ -91,6 +91,17 @@ TEST(Config, PrintedTextReadsBackEqual) {
   }
 }
 
+TEST(Config, MethodsOfADenseModelAreRefused) {
+  const std::vector<std::string> dense = {"moe=null", "model.intermediate_size=128"};
+  for (const char* slot :
+       {"moe.router={type: hash}", "moe.balance=[{type: z_loss}]", "moe.allow_batch_dependent_routing=true"}) {
+    std::vector<std::string> overrides = dense;
+    overrides.emplace_back(slot);
+    EXPECT_NE(error(overrides).find("has an effect only when there are experts"), std::string::npos)
+        << error(overrides);
+  }
+}
+
 TEST(Config, PrintedTextHoldsEveryKeyThatHasAnEffect) {
   const std::string text = print_config(parse());
   for (const char* line :
