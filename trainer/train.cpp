@@ -292,10 +292,13 @@ void Run::show_sample() {
              config_.logging.run_dir);
   if (config_.data.tokenizer != "bytes" || !can_generate(*decoder_)) return;
   SampleOptions options;
-  options.max_new_tokens = 200;
+  const std::string prompt = "And the LORD said";
+  // A byte is a token here.
+  options.max_new_tokens =
+      std::min<int64_t>(200, config_.model.max_position_embeddings - static_cast<int64_t>(prompt.size()));
+  if (options.max_new_tokens < 1) return;
   options.temperature = 0.7;
   options.seed = static_cast<uint64_t>(config_.train.seed);
-  const std::string prompt = "And the LORD said";
   const std::string text = generate_texts(*ctx_, *decoder_, *tokenizer_, {prompt}, options).front();
   fmt::print(stderr, "sample (switchyard generate {} --prompt \"{}\"):\n{}{}\n", config_.logging.run_dir, prompt,
              prompt, text);
