@@ -12,9 +12,30 @@
 #include <vector>
 
 #include "csrc/core/context.h"
+#include "csrc/core/device.h"
 #include "csrc/io/safetensors.h"
 
 namespace sy::golden {
+
+// A test's parameter: where it computes, and in which element type.
+struct Place {
+  DeviceType device;
+  DType type;
+};
+// The types on the CPU and, when this build has a GPU (or simulates one), on that.
+inline std::vector<Place> on_every_device(const std::vector<DType>& types) {
+  std::vector<Place> places;
+  for (const DType type : types) places.push_back({DeviceType::cpu, type});
+  if (device_api::device_count() > 0)
+    for (const DType type : types) places.push_back({DeviceType::cuda, type});
+  return places;
+}
+inline void PrintTo(const Place& place, std::ostream* out) {
+  *out << (place.device == DeviceType::cpu ? "cpu_" : "cuda_") << dtype_name(place.type);
+}
+inline std::string place_name(const ::testing::TestParamInfo<Place>& info) {
+  return ::testing::PrintToString(info.param);
+}
 
 // Relative bounds of the norm of all differences, and of the largest difference over the largest value.
 struct Bounds {

@@ -33,8 +33,9 @@ class AttentionGolden : public OpGolden {
                          "dqkv");
   }
 };
-INSTANTIATE_TEST_SUITE_P(Types, AttentionGolden, ::testing::Values(DType::f32, DType::f64, DType::bf16),
-                         dtype_test_name);
+INSTANTIATE_TEST_SUITE_P(Places, AttentionGolden,
+                         ::testing::ValuesIn(golden::on_every_device({DType::f32, DType::f64, DType::bf16})),
+                         golden::place_name);
 
 TEST_P(AttentionGolden, CausalAttentionEqualsPytorch) {
   expect_attention("causal_attention", golden::bounds_of(type()));

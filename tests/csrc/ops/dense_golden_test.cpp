@@ -9,7 +9,9 @@ namespace {
 using golden::Golden;
 
 class DenseGolden : public OpGolden {};
-INSTANTIATE_TEST_SUITE_P(Types, DenseGolden, ::testing::Values(DType::f32, DType::f64, DType::bf16), dtype_test_name);
+INSTANTIATE_TEST_SUITE_P(Places, DenseGolden,
+                         ::testing::ValuesIn(golden::on_every_device({DType::f32, DType::f64, DType::bf16})),
+                         golden::place_name);
 
 TEST_P(DenseGolden, LinearEqualsPytorch) {
   const Golden g(ctx, "linear");

@@ -4,23 +4,23 @@
 #include <deque>
 
 #include "csrc/ops/ops.h"
+#include "tests/golden/golden.h"
 
 namespace sy {
 namespace {
 
-class EmptyBatch : public ::testing::TestWithParam<DType> {
+class EmptyBatch : public ::testing::TestWithParam<golden::Place> {
  protected:
   EmptyBatch() { ctx.tape = &tape; }
-  Var rows(int64_t columns) { return Var(ctx.zeros({0, columns}, GetParam()), true); }
-  Var accumulation(Shape shape) { return Var(ctx.zeros(std::move(shape), accumulation_dtype(GetParam())), true); }
+  DType type() const { return GetParam().type; }
+  Var rows(int64_t columns) { return Var(ctx.zeros({0, columns}, type()), true); }
+  Var accumulation(Shape shape) { return Var(ctx.zeros(std::move(shape), accumulation_dtype(type())), true); }
   Tensor ints(int64_t count) { return ctx.zeros({count}, DType::i32); }
   Parameter& parameter(const Shape& shape) {
     Parameter& p = parameters.emplace_back();
-    p.value = ctx.zeros(shape, GetParam());
-    p.grad = ctx.zeros(shape, accumulation_dtype(GetParam()));
-    for (std::byte* b = static_cast<std::byte*>(p.grad.raw());
-         b != static_cast<std::byte*>(p.grad.raw()) + p.grad.bytes(); ++b)
-      *b = std::byte{0x3f};
+    p.value = ctx.zeros(shape, type());
+    const std::vector<double> before(static_cast<std::size_t>(p.value.count()), kBefore);
+    p.grad = golden::rounded(ctx, before, shape, accumulation_dtype(type()));
     return p;
   }
   // Runs backward from y with an empty gradient; parameters must keep their bits.
@@ -32,16 +32,17 @@ class EmptyBatch : public ::testing::TestWithParam<DType> {
   }
   void expect_untouched() {
     for (const Parameter& p : parameters)
-      for (int64_t i = 0; i < p.grad.bytes(); ++i)
-        ASSERT_EQ(static_cast<const std::byte*>(p.grad.raw())[i], std::byte{0x3f}) << "byte " << i;
+      for (const double v : golden::widened(ctx, p.grad)) ASSERT_EQ(v, kBefore);
   }
 
-  Context ctx{DeviceType::cpu};
+  static constexpr double kBefore = 0.75;
+  Context ctx{GetParam().device};
   Tape tape;
   std::deque<Parameter> parameters;
 };
-INSTANTIATE_TEST_SUITE_P(Types, EmptyBatch, ::testing::Values(DType::f32, DType::f64, DType::bf16),
-                         [](const auto& info) { return std::string(dtype_name(info.param)); });
+INSTANTIATE_TEST_SUITE_P(Places, EmptyBatch,
+                         ::testing::ValuesIn(golden::on_every_device({DType::f32, DType::f64, DType::bf16})),
+                         golden::place_name);
 
 TEST_P(EmptyBatch, PassesTheDenseOps) {
   const ops::AttentionShape shape{.heads = 2, .kv_heads = 1, .head_dim = 4};

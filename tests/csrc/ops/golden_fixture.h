@@ -1,4 +1,4 @@
-// Fixture of the golden tests of ops: a context with a tape, run in one element type.
+// Fixture of the golden tests of ops: a context with a tape, on one device and in one element type.
 #pragma once
 
 #include <deque>
@@ -8,12 +8,12 @@
 
 namespace sy {
 
-class OpGolden : public ::testing::TestWithParam<DType> {
+class OpGolden : public ::testing::TestWithParam<golden::Place> {
  protected:
   OpGolden() { ctx.tape = &tape; }
 
-  DType type() const { return GetParam(); }
-  DType accumulation() const { return accumulation_dtype(GetParam()); }
+  DType type() const { return GetParam().type; }
+  DType accumulation() const { return accumulation_dtype(type()); }
 
   Parameter& parameter(const Tensor& value) {
     Parameter& p = parameters.emplace_back();
@@ -32,11 +32,9 @@ class OpGolden : public ::testing::TestWithParam<DType> {
     ctx.upload_step_state();
   }
 
-  Context ctx{DeviceType::cpu};
+  Context ctx{GetParam().device};
   Tape tape;
   std::deque<Parameter> parameters;
 };
-
-inline std::string dtype_test_name(const ::testing::TestParamInfo<DType>& info) { return dtype_name(info.param); }
 
 }  // namespace sy

@@ -20,8 +20,11 @@ class LossGolden : public OpGolden {
 };
 // Balance losses work in the accumulation type only.
 class BalanceGolden : public LossGolden {};
-INSTANTIATE_TEST_SUITE_P(Types, LossGolden, ::testing::Values(DType::f32, DType::f64, DType::bf16), dtype_test_name);
-INSTANTIATE_TEST_SUITE_P(Types, BalanceGolden, ::testing::Values(DType::f32, DType::f64), dtype_test_name);
+INSTANTIATE_TEST_SUITE_P(Places, LossGolden,
+                         ::testing::ValuesIn(golden::on_every_device({DType::f32, DType::f64, DType::bf16})),
+                         golden::place_name);
+INSTANTIATE_TEST_SUITE_P(Places, BalanceGolden, ::testing::ValuesIn(golden::on_every_device({DType::f32, DType::f64})),
+                         golden::place_name);
 
 TEST_P(LossGolden, FusedCrossEntropyEqualsPytorchWithAPaddedVocabulary) {
   const Golden g(ctx, "cross_entropy");

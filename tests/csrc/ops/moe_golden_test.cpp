@@ -54,7 +54,9 @@ class MoeGolden : public OpGolden {
     return golden::rounded(ctx, values, {rows, static_cast<int64_t>(columns)}, type());
   }
 };
-INSTANTIATE_TEST_SUITE_P(Types, MoeGolden, ::testing::Values(DType::f32, DType::f64, DType::bf16), dtype_test_name);
+INSTANTIATE_TEST_SUITE_P(Places, MoeGolden,
+                         ::testing::ValuesIn(golden::on_every_device({DType::f32, DType::f64, DType::bf16})),
+                         golden::place_name);
 
 TEST_P(MoeGolden, GatherRowsEqualsPytorch) {
   const Golden g(ctx, "gather_rows");

@@ -10,7 +10,9 @@ namespace {
 using golden::Golden;
 
 class OptimGolden : public OpGolden {};
-INSTANTIATE_TEST_SUITE_P(Types, OptimGolden, ::testing::Values(DType::f32, DType::f64, DType::bf16), dtype_test_name);
+INSTANTIATE_TEST_SUITE_P(Places, OptimGolden,
+                         ::testing::ValuesIn(golden::on_every_device({DType::f32, DType::f64, DType::bf16})),
+                         golden::place_name);
 
 TEST_P(OptimGolden, TenAdamWStepsEqualPytorch) {
   const Golden g(ctx, "adamw");
@@ -51,7 +53,8 @@ TEST_P(OptimGolden, TenAdamWStepsEqualPytorch) {
 }
 
 class GradNormGolden : public OpGolden {};
-INSTANTIATE_TEST_SUITE_P(Types, GradNormGolden, ::testing::Values(DType::f32, DType::f64), dtype_test_name);
+INSTANTIATE_TEST_SUITE_P(Places, GradNormGolden, ::testing::ValuesIn(golden::on_every_device({DType::f32, DType::f64})),
+                         golden::place_name);
 
 TEST_P(GradNormGolden, NormAndClipCoefficientEqualPytorch) {
   const Golden g(ctx, "grad_norm");

@@ -35,7 +35,8 @@ class RouterGolden : public OpGolden {
     g.expect_equal("expert", assignment.expert_N);
   }
 };
-INSTANTIATE_TEST_SUITE_P(Types, RouterGolden, ::testing::Values(DType::f32, DType::f64), dtype_test_name);
+INSTANTIATE_TEST_SUITE_P(Places, RouterGolden, ::testing::ValuesIn(golden::on_every_device({DType::f32, DType::f64})),
+                         golden::place_name);
 
 TEST_P(RouterGolden, SoftmaxScoresEqualPytorch) { expect_scores("router_scores_softmax", ScoreLink::kSoftmax); }
 TEST_P(RouterGolden, SigmoidScoresEqualPytorch) { expect_scores("router_scores_sigmoid", ScoreLink::kSigmoid); }
