@@ -21,6 +21,7 @@ struct Batch {
   Tensor position_T, first_key_T;  // i32 (csrc/nn/attention.h)
   Tensor sample_id_B;              // i64
   int64_t sequences = 0, seq_length = 0;
+  bool limit_capacity = true;  // false: experts take every token that chooses them
 };
 
 struct DecoderOptions {
@@ -43,7 +44,8 @@ class Decoder {
   // Adds the batch's losses to `sink` and, with a tape, records everything for backward. token_loss [T] (accumulation
   // type, optional) receives each token's own loss.
   void forward_loss(const Batch& batch, LossSink& sink, const Tensor& token_loss = {});
-  // Logits [T, padded vocabulary] in the accumulation type; no loss.
+  // Logits [T, padded vocabulary] in the accumulation type; no loss, and as in decode() no limit on the experts'
+  // capacity, so that a text's logits depend on the text alone.
   Tensor logits(const Batch& batch);
 
   DecodeCache make_cache(int64_t batch, int64_t capacity);
