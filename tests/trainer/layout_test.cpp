@@ -118,6 +118,15 @@ TEST(Ranks, TheSameRanksGiveTheSameBitsAgain) {
   expect_same_bits(first.parameters, again.parameters, "parameters");
 }
 
+// f32 adds in another order on every layout: one step from equal parameters agrees to rounding.
+TEST(Ranks, OneStepInF32AgreesWithOneRankToRounding) {
+  const Config config = toy_config({fmt::format("train.global_batch_size={}", 4 * mpi_world().size()),
+                                    "moe.balance=[{type: load_balancing}, {type: z_loss}]"});
+  ToyRun alone(config), together(config, &mpi_world());
+  expect_close({{"losses", together.curve(1, 1)}}, {{"losses", alone.curve(1, 1)}}, 1e-6, "f32");
+  expect_close(together.gradients(), alone.gradients(), 1e-5, "f32 gradient");
+}
+
 // A stop signal on one rank is seen by all in the same step.
 TEST(Ranks, AStopRequestOfOneRankReachesAll) {
   const Config config = toy_config({fmt::format("train.global_batch_size={}", 4 * mpi_world().size())});
