@@ -119,7 +119,7 @@ TEST(ResumeState, ACheckpointOfAnotherModelIsOneClearError) {
         [&] {
           load({sigmoid, bias, "model.use_qk_norm=false"}, with_optimizer);
         },
-        {directory, "k_norm", "no place here"});
+        {directory, "tensor 'model.layers.0.self_attn.k_norm.weight' has no place here"});
     expect_user_error(
         [&] {
           load({sigmoid, bias, "model.num_hidden_layers=4"}, with_optimizer);
