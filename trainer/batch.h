@@ -17,8 +17,9 @@ class BatchBuilder {
   // tokens, targets [S] (target < 0: ignored), document_start [S]: first position of each token's document in the row.
   void add(const int32_t* tokens, const int32_t* targets, const int32_t* document_start, int64_t sample_id);
   void add_sample(const BlendedDataset& data, int64_t global_index);
-  // Returns how many targets count, and the batch on the device. Empties the builder.
+  // So far: targets that count, and sequences. build() makes the batch on the device and empties the builder.
   int64_t num_targets() const { return num_targets_; }
+  int64_t num_sequences() const { return static_cast<int64_t>(sample_ids_.size()); }
   Batch build(Context& ctx);
 
  private:

@@ -28,23 +28,25 @@ std::vector<Run> runs(const Parameter& p) {
 struct Entry {
   std::string prefix;  // of the tensor's name in the checkpoint
   Parameter* parameter;
-  Tensor tensor;
+  Tensor tensor;  // undefined: stored, but not wanted
+  // Values and moments are stored in the accumulation type, whether or not this process keeps masters.
+  DType dtype() const { return accumulation_dtype(parameter->value.dtype()); }
 };
 
 std::vector<Entry> entries(Decoder& decoder, Optimizer* optimizer) {
   std::vector<Entry> all;
   for (Parameter& p : decoder.parameters().all()) all.push_back({"", &p, ParameterList::exact(p)});
-  if (optimizer != nullptr) {
-    for (auto& mv : optimizer->moments()) {
-      all.push_back({"optimizer.m.", mv.parameter, mv.m});
-      all.push_back({"optimizer.v.", mv.parameter, mv.v});
-    }
+  std::size_t index = 0;
+  for (Parameter& p : decoder.parameters().all()) {
+    const auto* mv = optimizer != nullptr ? &optimizer->moments()[index++] : nullptr;
+    all.push_back({"optimizer.m.", &p, mv != nullptr ? mv->m : Tensor()});
+    all.push_back({"optimizer.v.", &p, mv != nullptr ? mv->v : Tensor()});
   }
   return all;
 }
 
 CheckpointTensor tensor_of(const Entry& entry, const ParameterPart& part) {
-  return {entry.prefix + entry.parameter->name, part.name, entry.tensor.dtype(), part.shape};
+  return {entry.prefix + entry.parameter->name, part.name, entry.dtype(), part.shape};
 }
 
 CheckpointTensor tensor_of(const moe::StateTensor& state) {
@@ -89,17 +91,18 @@ std::string save_checkpoint(Context& ctx, Decoder& decoder, Optimizer& optimizer
 }
 
 void load_checkpoint(Context& ctx, Decoder& decoder, Optimizer* optimizer, const CheckpointReader& reader) {
-  const std::vector<Entry> wanted = entries(decoder, optimizer);
-  if (optimizer != nullptr) {
-    std::vector<CheckpointTensor> expected;
-    for (const Entry& entry : wanted)
-      for (const ParameterPart& part : entry.parameter->parts) expected.push_back(tensor_of(entry, part));
-    for (const moe::StateTensor& s : decoder.state()) expected.push_back(tensor_of(s));
-    reader.require_tensors(expected);
-  }
-  for (const Entry& entry : wanted) {
-    std::vector<std::byte> whole(static_cast<std::size_t>(entry.tensor.bytes()));  // padding rows stay zero
-    const int64_t element = dtype_bytes(entry.tensor.dtype());
+  const std::vector<Entry> stored = entries(decoder, optimizer);
+  std::vector<CheckpointTensor> expected;
+  for (const Entry& entry : stored)
+    for (const ParameterPart& part : entry.parameter->parts) expected.push_back(tensor_of(entry, part));
+  for (const moe::StateTensor& s : decoder.state()) expected.push_back(tensor_of(s));
+  reader.require_tensors(expected);
+
+  for (const Entry& entry : stored) {
+    if (!entry.tensor.defined()) continue;
+    const int64_t element = dtype_bytes(entry.dtype());
+    // Padding rows, which no part covers, stay zero.
+    std::vector<std::byte> whole(static_cast<std::size_t>(entry.parameter->value.count() * element));
     for (const Run& run : runs(*entry.parameter))
       reader.read_box(entry.prefix + entry.parameter->name, run.part->name, Box::whole(run.part->shape),
                       whole.data() + run.begin * element);

@@ -20,8 +20,8 @@ CheckpointRanks checkpoint_ranks(Comm& comm);
 std::string save_checkpoint(Context& ctx, Decoder& decoder, Optimizer& optimizer, Comm& comm, const std::string& folder,
                             const CheckpointState& state, int64_t keep_last);
 
-// Sets parameters, router state and, when given, the optimizer's moments. UserError if the checkpoint's tensors are
-// not exactly this model's.
+// Sets parameters, router state and, when given, the optimizer's moments; a model for generation needs neither masters
+// nor an optimizer. UserError if the checkpoint's tensors are not exactly this model's.
 void load_checkpoint(Context& ctx, Decoder& decoder, Optimizer* optimizer, const CheckpointReader& reader);
 
 }  // namespace sy

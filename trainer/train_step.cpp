@@ -9,15 +9,15 @@ namespace sy {
 
 StepReport TrainStep::run(int64_t step, double learning_rate, int64_t consumed_samples, int64_t num_waves,
                           const FillMicroBatch& fill, bool wants_stop) {
-  // 1. Batches, and the global denominators they imply: the only thing ranks must agree on before backward.
-  std::vector<Batch> batches;
+  // 1. Batches, and the global denominators they imply: the only thing ranks must agree on before backward. They wait
+  // on the host, so that the device holds one micro-batch however many there are.
+  std::vector<BatchBuilder> batches(static_cast<std::size_t>(num_waves), BatchBuilder(seq_length_));
   int64_t sizes[2] = {0, 0};
   for (int64_t wave = 0; wave < num_waves; ++wave) {
-    BatchBuilder builder(seq_length_);
+    BatchBuilder& builder = batches[static_cast<std::size_t>(wave)];
     fill(wave, builder);
     sizes[0] += builder.num_targets();
-    batches.push_back(builder.build(ctx_));
-    sizes[1] += batches.back().sequences * seq_length_;
+    sizes[1] += builder.num_sequences() * seq_length_;
   }
   comm_.all_reduce_sum(std::span<int64_t>(sizes));
 
@@ -35,10 +35,7 @@ StepReport TrainStep::run(int64_t step, double learning_rate, int64_t consumed_s
   decoder_.parameters().zero_gradients();
   decoder_.reset_routing_stats();
   sink_.reset();
-  for (std::size_t i = 0; i < batches.size(); ++i) {
-    forward_backward(batches[i], i + 1 == batches.size());
-    batches[i] = {};
-  }
+  for (std::size_t i = 0; i < batches.size(); ++i) forward_backward(batches[i].build(ctx_), i + 1 == batches.size());
   ctx_.training = false;
 
   // 3. Sums over ranks; then norm, finite flag and update on the device.

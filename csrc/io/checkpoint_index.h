@@ -59,7 +59,7 @@ struct CheckpointState {
   std::string version;      // commit that wrote it
 };
 
-// "experts.gate_up (part up)", for messages.
+// "experts.gate_up (part up)", for messages; a part that is the whole tensor is not named twice.
 std::string tensor_label(const std::string& name, const std::string& part);
 
 std::string dump_index(const CheckpointIndex& index);

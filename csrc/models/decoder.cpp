@@ -76,7 +76,8 @@ Var Decoder::feed_forward(Context& ctx, Block& block, int64_t layer, const Var& 
                                .sample_id_B = batch.sample_id_B,
                                .sequences = batch.sequences,
                                .seq_length = batch.seq_length,
-                               .layer = layer};
+                               .layer = layer,
+                               .limit_capacity = batch.limit_capacity};
   return block.moe->forward(ctx, input, sink);
 }
 
@@ -130,7 +131,9 @@ Tensor Decoder::head(const Tensor& h) {
 
 Tensor Decoder::logits(const Batch& batch) {
   LossSink unused(ctx_);
-  return head(hidden_states(batch, unused).value());
+  Batch unlimited = batch;
+  unlimited.limit_capacity = false;
+  return head(hidden_states(unlimited, unused).value());
 }
 
 DecodeCache Decoder::make_cache(int64_t batch, int64_t capacity) {
@@ -161,6 +164,7 @@ Tensor Decoder::decode(const std::vector<int32_t>& tokens, const std::vector<int
   batch.sample_id_B = ctx_.from_host<int64_t>(sample, {rows}, MemoryKind::data);
   batch.sequences = rows;
   batch.seq_length = count;
+  batch.limit_capacity = false;
   const Tensor past_tensor = ctx_.from_host<int32_t>(past, {rows}, MemoryKind::data);
   const nn::Positions positions{.position_T = batch.position_T, .first_key_T = {}, .inv_freq = inv_freq_};
 

@@ -22,6 +22,7 @@ struct Batch {
   Tensor position_T, first_key_T;  // i32 (csrc/nn/attention.h)
   Tensor sample_id_B;              // i64
   int64_t sequences = 0, seq_length = 0;
+  bool limit_capacity = true;  // false: experts take every token that chooses them
 };
 
 struct DecoderOptions {
@@ -48,7 +49,8 @@ class Decoder {
   // parameters: "model.embed_tokens", "model.layers.0.self_attn", "model.layers.0.mlp", ..., "model.norm".
   using Observer = std::function<void(const std::string& part, const Tensor& h_TD)>;
   void observe(const Batch& batch, const Observer& see);
-  // Logits [T, padded vocabulary] in the accumulation type; no loss.
+  // Logits [T, padded vocabulary] in the accumulation type; no loss, and as in decode() no limit on the experts'
+  // capacity, so that a text's logits depend on the text alone.
   Tensor logits(const Batch& batch);
 
   DecodeCache make_cache(int64_t batch, int64_t capacity);

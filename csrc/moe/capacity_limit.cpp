@@ -9,7 +9,7 @@ namespace sy::moe {
 void describe(CapacityOptions& o, Fields& f) {
   f.field("factor", o.factor, "an expert takes at most factor * K * T / E entries of a micro-batch in training",
           {.min = 0});
-  f.field("eval_factor", o.eval_factor, "the same outside training", {.min = 0});
+  f.field("eval_factor", o.eval_factor, "the same in evaluation; generation has no limit", {.min = 0});
   f.field("overflow", o.overflow,
           {{"zero", Overflow::kZero}, {"identity", Overflow::kIdentity}, {"next_choice", Overflow::kNextChoice}},
           "what a dropped entry does: contribute nothing, contribute weight * x, or move to the best expert with room");

@@ -1,7 +1,7 @@
 // What the capacity policies share: the options, the limit itself and the overflow actions (kernels/moe/capacity.h).
 //
-//   an expert takes at most C = ceil(factor * K * T / E) entries of a routing group of T tokens (eval_factor outside
-//   training)
+//   an expert takes at most C = ceil(factor * K * T / E) entries of a routing group of T tokens (eval_factor in
+//   evaluation; generation has no limit, so that a text does not depend on the other rows of its batch)
 // overflow: zero = a dropped entry contributes nothing; identity = it contributes weight * x; next_choice = the token
 // moves to its best-scoring expert that has room.
 #pragma once

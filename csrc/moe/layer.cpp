@@ -109,7 +109,7 @@ Assignment MoeLayer::assign(Context& ctx, const RouterInput& input, const Scores
   }
   demand = router_->select(ctx, input, scores);
   Assignment assignment = demand;
-  capacity_->limit(ctx, input, scores, assignment);
+  if (input.limit_capacity) capacity_->limit(ctx, input, scores, assignment);
   if (ctx.replay != nullptr) {
     // The block length travels as the size of an empty-handed tensor, so that everything saved is a tensor.
     const Tensor per_token = ctx.empty({assignment.per_token}, DType::u8);

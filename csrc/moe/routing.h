@@ -22,6 +22,8 @@ struct RouterInput {
   Tensor sample_id_B;  // i64 global sample index of each sequence: keys the random numbers
   int64_t sequences = 0, seq_length = 0;
   int64_t layer = 0;
+  // False while generating: with a limit, a token's result would depend on what else is fed in the same call.
+  bool limit_capacity = true;
   int64_t tokens() const { return sequences * seq_length; }
 };
 
