@@ -9,6 +9,17 @@
 
 namespace sy::moe {
 
+namespace {
+
+void sum_over_ranks(Context& ctx, const Tensor& counts) {
+  if (ctx.comm == nullptr || ctx.comm->size() == 1 || ctx.device() == DeviceType::meta) return;
+  std::vector<int64_t> staged = ctx.to_host<int64_t>(counts);
+  ctx.comm->all_reduce_sum(std::span<int64_t>(staged));
+  ctx.copy_from_host(counts, staged.data());
+}
+
+}  // namespace
+
 void describe(MoeChoices& c, Fields& f, bool is_moe) {
   const FieldRule rule{.active = is_moe, .active_when = "there are experts"};
   f.field("router", c.router, "how tokens choose experts", rule);
@@ -119,8 +130,7 @@ void MoeLayer::count(Context& ctx, RouterTrace& trace) {
                                     .count = micro.data<int64_t>(),
                                     .entries = a.expert_N.count(),
                                     .experts = experts_count_}));
-    if (over_ranks && ctx.comm != nullptr && ctx.device() != DeviceType::meta)
-      ctx.comm->all_reduce_sum(std::span(micro.data<int64_t>(), static_cast<std::size_t>(experts_count_)));
+    if (over_ranks) sum_over_ranks(ctx, micro);
     SY_LAUNCH(ctx, accumulate_counts,
               (kernels::AccumulateCounts{
                   .count = micro.data<int64_t>(), .total = total.data<int64_t>(), .experts = experts_count_}));
