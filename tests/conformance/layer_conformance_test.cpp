@@ -5,6 +5,8 @@
 #include <cmath>
 
 #include "csrc/autograd/gradcheck.h"
+#include "csrc/core/device.h"
+#include "csrc/core/launch.h"
 #include "tests/conformance/layer_rig.h"
 #include "tests/conformance/method_cases.h"
 
@@ -161,6 +163,33 @@ TEST_P(LayerConformance, SegmentsPaddedTo128RowsChangeNothing) {
   for (std::size_t i = 0; i < plain->parameters().all().size(); ++i) {
     const Parameter& p = plain->parameters().all()[i];
     expect_close(plain->read(p.grad), padded->read(padded->parameters().all()[i].grad), p.name);
+  }
+}
+
+// f32: sums run in another order on the device, so values agree to rounding; decisions are the same.
+TEST_P(LayerConformance, CudaComputesWhatTheCpuComputes) {
+  if (!kHasCuda || device_api::device_count() == 0) GTEST_SKIP() << "no CUDA device, real or simulated";
+  LayerRig cpu(moe(), {}, DType::f32, DeviceType::cpu), cuda(moe(), {}, DType::f32, DeviceType::cuda);
+  for (LayerRig* rig : {&cpu, &cuda}) {
+    rig->forward();
+    rig->end_step();
+  }
+  const auto expect_close = [](const std::vector<double>& want, const std::vector<double>& got, const std::string& of) {
+    ASSERT_EQ(want.size(), got.size());
+    double scale = 1e-3;
+    for (const double v : want) scale = std::max(scale, std::abs(v));
+    for (std::size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(got[i], want[i], 5e-6 * scale) << of << "[" << i << "]";
+  };
+  const LayerRig::Result want = cpu.forward(), got = cuda.forward();
+  EXPECT_EQ(want.decisions, got.decisions);
+  EXPECT_EQ(cpu.demand(), cuda.demand());
+  EXPECT_EQ(cpu.kept(), cuda.kept());
+  EXPECT_NEAR(got.layer_losses, want.layer_losses, 1e-6);
+  expect_close(want.y, got.y, "y");
+  expect_close(cpu.backward(), cuda.backward(), "dx");
+  for (std::size_t i = 0; i < cpu.parameters().all().size(); ++i) {
+    const Parameter& p = cpu.parameters().all()[i];
+    expect_close(cpu.read(p.grad), cuda.read(cuda.parameters().all()[i].grad), p.name);
   }
 }
 
