@@ -90,7 +90,7 @@ CheckpointIndex index_from_json(const Json& json) {
 }  // namespace
 
 std::string tensor_label(const std::string& name, const std::string& part) {
-  return part.empty() ? name : fmt::format("{} (part {})", name, part);
+  return part.empty() || part == name ? name : fmt::format("{} (part {})", name, part);
 }
 
 std::string dump_index(const CheckpointIndex& index) {
