@@ -45,11 +45,6 @@ int run_doctor() {
   row("gpu", gpus > 0, gpus > 0 ? device_api::device_name() : "none found: device.type: cuda is not available");
 
   fmt::print("\nbuild\n");
-#if defined(SY_HAS_ONEDNN)
-  row("oneDNN", true, "matrix products on the CPU");
-#else
-  row("oneDNN", false, "own matrix products on the CPU: correct, slower in bf16; install libdnnl-dev and build again");
-#endif
 #if defined(SY_HAS_MPI)
   row("MPI", true, "several ranks with mpirun");
 #else

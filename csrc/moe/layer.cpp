@@ -9,16 +9,28 @@
 
 namespace sy::moe {
 
-void describe(MoeChoices& c, Fields& f) {
-  f.field("router", c.router, "how tokens choose experts");
-  f.field("capacity", c.capacity, "how many assignments an expert may take");
-  f.field("experts", c.experts, "what an expert computes");
-  f.field("balance", c.balance, "losses on the routing, added to the language-model loss");
-  f.field("hooks", c.hooks, "router state that changes once per optimizer step");
+namespace {
+
+void sum_over_ranks(Context& ctx, const Tensor& counts) {
+  if (ctx.comm == nullptr || ctx.comm->size() == 1 || ctx.device() == DeviceType::meta) return;
+  std::vector<int64_t> staged = ctx.to_host<int64_t>(counts);
+  ctx.comm->all_reduce_sum(std::span<int64_t>(staged));
+  ctx.copy_from_host(counts, staged.data());
+}
+
+}  // namespace
+
+void describe(MoeChoices& c, Fields& f, bool is_moe) {
+  const FieldRule rule{.active = is_moe, .active_when = "there are experts"};
+  f.field("router", c.router, "how tokens choose experts", rule);
+  f.field("capacity", c.capacity, "how many assignments an expert may take", rule);
+  f.field("experts", c.experts, "what an expert computes", rule);
+  f.field("balance", c.balance, "losses on the routing, added to the language-model loss", rule);
+  f.field("hooks", c.hooks, "router state that changes once per optimizer step", rule);
   f.field("allow_batch_dependent_routing", c.allow_batch_dependent_routing,
           "permit routing that looks at other tokens (expert choice, score-ordered capacity): in a causal model later "
-          "positions "
-          "then influence earlier ones");
+          "positions then influence earlier ones",
+          rule);
 }
 
 MoeLayer::MoeLayer(const MoeChoices& choices, const MoeLayerPlan& plan, const LayerBuild& given) {
@@ -45,6 +57,11 @@ MoeLayer::MoeLayer(const MoeChoices& choices, const MoeLayerPlan& plan, const La
         "into "
         "earlier ones; set moe.allow_batch_dependent_routing: true to accept that",
         choices.router.type(), choices.capacity.type());
+
+  for (std::size_t i = 0; i < hooks_.size(); ++i)
+    if (hooks_[i]->sets_selection_bias() && !router_->reads_selection_bias())
+      user_error("moe.hooks: {} has no effect, since router '{}' does not read a selection bias; remove one of them",
+                 choices.hooks.items()[i].type(), choices.router.type());
 
   Context& ctx = build.parameters->context();
   stats_.demand_E = ctx.zeros({experts_count_}, DType::i64, MemoryKind::data);
@@ -113,8 +130,7 @@ void MoeLayer::count(Context& ctx, RouterTrace& trace) {
                                     .count = micro.data<int64_t>(),
                                     .entries = a.expert_N.count(),
                                     .experts = experts_count_}));
-    if (over_ranks && ctx.comm != nullptr && ctx.device() != DeviceType::meta)
-      ctx.comm->all_reduce_sum(std::span(micro.data<int64_t>(), static_cast<std::size_t>(experts_count_)));
+    if (over_ranks) sum_over_ranks(ctx, micro);
     SY_LAUNCH(ctx, accumulate_counts,
               (kernels::AccumulateCounts{
                   .count = micro.data<int64_t>(), .total = total.data<int64_t>(), .experts = experts_count_}));

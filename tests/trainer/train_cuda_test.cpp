@@ -1,0 +1,108 @@
+// Whole training steps with device.type: cuda (a GPU, or simulated CUDA) against the CPU backend.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "tests/cuda_sim/executor.h"
+#include "trainer/config.h"
+#include "trainer/session.h"
+#include "trainer/train_step.h"
+
+namespace sy {
+namespace {
+
+constexpr const char* kConfig = R"(
+model: {vocab_size: 61, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2,
+        intermediate_size: 48, use_qk_norm: true, max_position_embeddings: 64, pad_vocab_size_to: 8}
+moe: {num_experts: 4, num_experts_per_tok: 2, moe_intermediate_size: 24, shared_expert_intermediate_size: 16,
+      first_k_dense_replace: 1, router: {type: sigmoid_topk, routed_scaling_factor: 1.5},
+      balance: [{type: load_balancing, coefficient: 0.01, scope: sequence}, {type: z_loss}], hooks: [{type: selection_bias}]}
+data: {train_data_path: [unused]}
+train: {train_iters: 3, micro_batch_size: 2, global_batch_size: 4, seq_length: 12}
+optimizer: {lr: 0.01, lr_decay_style: constant}
+)";
+
+struct Trained {
+  std::vector<double> losses, norms;
+};
+
+Trained train(const std::string& device, const std::vector<std::string>& overrides, bool count_syncs) {
+  std::vector<std::string> all = overrides;
+  all.push_back("device.type=" + device);
+  const Config config = parse_config(kConfig, "test", all);
+  const auto comm = make_single_comm();
+  const auto ctx = make_context(config, *comm);
+  Decoder decoder(*ctx, config.model, config.moe,
+                  {.dtype = training_dtype(config.train.dtype), .seed = 7, .recompute = config.train.recompute == Recompute::kFull});
+  decoder.parameters().make_masters();
+  decoder.parameters().initialise(7);
+  Optimizer optimizer(*ctx, decoder, config.optimizer);
+  TrainStep step(*ctx, decoder, optimizer, *comm, config.train.seq_length);
+  Trained result;
+  for (int64_t s = 1; s <= 3; ++s) {
+    const StepReport report = step.run(s, 0.01, 0, 2, [&](int64_t wave, BatchBuilder& builder) {
+      for (int64_t row = 0; row < 2; ++row) {
+        std::vector<int32_t> tokens(13), start(12, 0);
+        for (std::size_t i = 0; i < tokens.size(); ++i)
+          tokens[i] = static_cast<int32_t>((wave * 31 + row * 17 + static_cast<int64_t>(i * i)) % 61);
+        builder.add(tokens.data(), tokens.data() + 1, start.data(), wave * 2 + row);
+      }
+    });
+    result.losses.push_back(report.lm_loss);
+    result.norms.push_back(report.grad_norm);
+  }
+#if defined(SY_CUDA_SIM)
+  if (count_syncs) {
+    BatchBuilder builder(12);
+    const std::vector<int32_t> tokens(12, 3), start(12, 0);
+    builder.add(tokens.data(), tokens.data(), start.data(), 0);
+    const Batch batch = builder.build(*ctx);
+    LossSink sink(*ctx);
+    Tape tape;
+    ctx->tape = &tape;
+    ctx->training = true;
+    cuda_sim::reset_counters();
+    decoder.forward_loss(batch, sink);
+    tape.backward();
+    EXPECT_EQ(cuda_sim::counters().host_syncs, 0) << "forward or backward waited for the device";
+    EXPECT_EQ(cuda_sim::counters().float_atomics, 0);
+    EXPECT_GT(cuda_sim::counters().launches, 50);
+    ctx->tape = nullptr;
+  }
+#else
+  (void)count_syncs;
+#endif
+  return result;
+}
+
+void expect_close(const Trained& cuda, const Trained& cpu, double tolerance) {
+  for (std::size_t i = 0; i < cpu.losses.size(); ++i) {
+    EXPECT_NEAR(cuda.losses[i], cpu.losses[i], tolerance * cpu.losses[i]) << "step " << i + 1;
+    EXPECT_NEAR(cuda.norms[i], cpu.norms[i], 10 * tolerance * cpu.norms[i]) << "step " << i + 1;
+  }
+}
+
+TEST(TrainCuda, F32StepsEqualTheCpuAndNeverWaitInsideForwardOrBackward) {
+  expect_close(train("cuda", {}, true), train("cpu", {}, false), 1e-5);
+}
+
+TEST(TrainCuda, RepeatsToTheBit) {
+  const Trained a = train("cuda", {}, false), b = train("cuda", {}, false);
+  EXPECT_EQ(a.losses, b.losses);
+  EXPECT_EQ(a.norms, b.norms);
+}
+
+TEST(TrainCuda, RecomputationChangesNoBit) {
+  const Trained a = train("cuda", {}, false), b = train("cuda", {"train.recompute=full"}, false);
+  EXPECT_EQ(a.losses, b.losses);
+  EXPECT_EQ(a.norms, b.norms);
+}
+
+// bf16 rounds every activation to 8 bits (2^-9 relative each); a loss averages the errors of 48 tokens.
+TEST(TrainCuda, Bf16StepsAreCloseToTheCpu) {
+  expect_close(train("cuda", {"train.dtype=bf16"}, false), train("cpu", {"train.dtype=bf16"}, false), 4e-3);
+}
+
+}  // namespace
+}  // namespace sy
