@@ -1,6 +1,6 @@
 # Shared by the system tests: `source tests/system/common.sh` from the repository root. Gives $switchyard, $folder (deleted
 # at the end), fail, skip, two_ranks (mpirun), make_text and make_corpus, and the losses of a run as text.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 set -euo pipefail
 repository="$PWD"
 switchyard="${SY_BUILD_DIR:?set SY_BUILD_DIR to the build folder}/switchyard"

@@ -19,7 +19,7 @@ start() {
   setsid "${command[@]}" "${arguments[@]}" "logging.run_dir=$2" "${@:3}" >"$2.log" 2>&1 </dev/null &
   job=$!
 }
-random_seconds() { awk -v r=$RANDOM -v most="$1" 'BEGIN { print r / 32768 * most }'; }
+random_seconds() { awk -v r="$RANDOM" -v most="$1" 'BEGIN { print r / 32768 * most }'; }
 number_of() { sed -nE "s/$1/\\1/p" "$2" | tail -n 1; }
 
 # kills COUNT RANKS SAVE_INTERVAL STEPS: COUNT kills over as many runs as it takes, then all of them compared.

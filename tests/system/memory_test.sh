@@ -17,7 +17,7 @@ for recompute in none full; do
   run="$folder/middle_$recompute"
   middle=(model.vocab_size=8192 model.hidden_size=256 model.num_hidden_layers=4 model.num_attention_heads=4
     model.num_key_value_heads=2 model.max_position_embeddings=256 moe.num_experts=8 moe.moe_intermediate_size=512
-    train.micro_batch_size=8 train.global_batch_size=8 train.seq_length=256 train.recompute=$recompute train.train_iters=2
+    train.micro_batch_size=8 train.global_batch_size=8 train.seq_length=256 "train.recompute=$recompute" train.train_iters=2
     checkpoint.save_interval=1 "logging.run_dir=$run")
   predicted="$("$switchyard" inspect --json "$config" "${data[@]}" "${middle[@]}" | sed -nE 's/.*"peak_bytes":([0-9]+).*/\1/p')"
   "$switchyard" train "$config" "${data[@]}" "${middle[@]}" >"$folder/out" 2>&1 </dev/null &

@@ -100,7 +100,8 @@ ends_at_once() {
     fail "no last words: $(tail -n 12 "$run.log")"
   named="$(sed -nE 's/.*stopped by a signal in step ([0-9]+);.*/\1/p' "$run.log")"
   [[ $named -ge $step && $named -le $((step + 1)) ]] || fail "step $named named, step $step logged"
-  diff -r "$folder/before" "$run/checkpoints" && cmp "$run/summary.json" "$folder/summary_before" || fail "something was written"
+  diff -r "$folder/before" "$run/checkpoints" || fail "checkpoints were written"
+  cmp "$run/summary.json" "$folder/summary_before" || fail "a summary was written"
   rm -r "$folder/before"
 }
 for signal in TERM INT; do
