@@ -133,6 +133,11 @@ Run::Run(Config config, Comm& comm, StopSignals& signals)
   });
   peak_tflops_ = config_.device.peak_tflops > 0 ? config_.device.peak_tflops
                                                 : measured_peak_tflops(*ctx_, training_dtype(t.dtype));
+  if (root())
+    fmt::print(stderr, "{}: {:.2f} M parameters, {:.2f} M active per token; {} steps of {} tokens on {} rank(s)\n",
+               config_.logging.run_dir, static_cast<double>(decoder_->total_parameters()) * 1e-6,
+               static_cast<double>(decoder_->active_parameters()) * 1e-6, t.train_iters,
+               t.global_batch_size * t.seq_length, comm_.size());
   progress_ = std::make_unique<Progress>(ProgressOptions{.label = "train",
                                                          .total = t.train_iters,
                                                          .style = default_progress_style(comm_.rank()),

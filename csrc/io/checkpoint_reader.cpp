@@ -75,7 +75,8 @@ const void* CheckpointReader::checked_data(size_t i) const {
   const void* data = shard->view(piece.key, piece.tensor.dtype, shape).data;
   if (!is_checked_[i]) {
     if (xxh64(data, piece.region.count() * dtype_bytes(piece.tensor.dtype)) != piece.hash) {
-      user_error("'{}' is damaged: the checksum of '{}' differs", shard->path(), piece.key);
+      user_error("'{}' is damaged: the checksum of '{}' differs", shard->path(),
+                 tensor_label(piece.tensor.name, piece.tensor.part));
     }
     is_checked_[i] = true;
   }

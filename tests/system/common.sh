@@ -24,7 +24,8 @@ if [[ $(id -u) -eq 0 ]]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_
 # Containers forbid one process to read another's memory.
 export OMPI_MCA_btl_vader_single_copy_mechanism=none
 
-has_mpi() { command -v mpirun >/dev/null && ldd "$switchyard" | grep -q libmpi; }
+# Without a pipe: grep -q leaves early, and a pipe whose writer is then killed counts as a failure here.
+has_mpi() { command -v mpirun >/dev/null && [[ $(ldd "$switchyard") == *libmpi* ]]; }
 
 # The program on two ranks of this machine, however few cores it has.
 two_ranks=(mpirun --oversubscribe --bind-to none -np 2 "$switchyard")

@@ -8,13 +8,13 @@ scripts/train configs/quickstart.yaml "logging.run_dir=$folder/run" 2>&1 | tee "
 loss="$(summary "$folder/run" eval_loss)"
 seconds="$(summary "$folder/run" train_seconds)"
 [[ -n $loss && -n $seconds ]] || fail "no loss in $(tail -n 12 "$folder/run/summary.json")"
-# Nats per byte of the held-out text when a compressor packs it.
+# Nats per byte of the whole text when a compressor packs it, as scripts/prepare_corpus prints them.
 compressors=""
-if [[ -s corpora/kjv_valid.txt ]]; then
-  bytes="$(stat -c %s corpora/kjv_valid.txt)"
+if [[ -s corpora/kjv.txt ]]; then
+  bytes="$(stat -c %s corpora/kjv.txt)"
   for program in gzip bzip2; do
     if ! command -v "$program" >/dev/null; then continue; fi
-    compressed="$("$program" -9 -c corpora/kjv_valid.txt | wc -c)"
+    compressed="$("$program" -9 -c corpora/kjv.txt | wc -c)"
     compressors+=", $program $(awk -v c="$compressed" -v b="$bytes" 'BEGIN { printf "%.2f", c * 8 * log(2) / b }')"
   done
 fi

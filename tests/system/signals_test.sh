@@ -80,7 +80,7 @@ wait_for_step "$run" 60
 kill -TERM "$(ranks_of_job | tail -n 1)"
 end_of_job "$run.log"
 [[ $status -eq 75 ]] || fail "exit code $status instead of 75: $(tail -n 12 "$run.log")"
-goes_on "$run" "$(last_step "$run" | head -n 1)"
+goes_on "$run" "$(last_step "$run")"
 
 # ends_at_once SIGNAL RUN COMMAND...: goes on from a checkpoint of step 100 for a long time and gets the signal; $job is
 # what gets it. Afterwards the run folder is as the checkpoint left it, but for the lines of metrics.
