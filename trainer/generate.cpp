@@ -26,12 +26,12 @@ std::vector<double> logits_row(Context& ctx, const Tensor& logits, int64_t row, 
 }
 
 // Logits after the last token of `text`, recomputed from the beginning.
-std::vector<double> uncached_logits(Context& ctx, Decoder& decoder, const std::vector<int32_t>& text) {
+std::vector<double> uncached_logits(Context& ctx, Decoder& decoder, const std::vector<int32_t>& text, int64_t vocab) {
   const auto length = static_cast<int64_t>(text.size());
   const std::vector<int32_t> start(text.size(), 0), ignored(text.size(), -1);
   BatchBuilder builder(length);
   builder.add(text.data(), ignored.data(), start.data(), 0);
-  return logits_row(ctx, decoder.logits(builder.build(ctx)), length - 1, decoder.config().vocab_size);
+  return logits_row(ctx, decoder.logits(builder.build(ctx)), length - 1, vocab);
 }
 
 }  // namespace
@@ -77,12 +77,18 @@ std::vector<std::vector<int32_t>> generate_tokens(Context& ctx, Decoder& decoder
     if (text.empty()) text.push_back(eod_id);
     longest = std::max(longest, text.size());
   }
-  const int64_t capacity = static_cast<int64_t>(longest) + o.max_new_tokens, vocab = decoder.config().vocab_size;
+  const int64_t capacity = static_cast<int64_t>(longest) + o.max_new_tokens,
+                vocab = o.vocab_size > 0 ? std::min(o.vocab_size, decoder.config().vocab_size)
+                                         : decoder.config().vocab_size;
   if (capacity > decoder.config().max_position_embeddings)
     user_error(
         "{} prompt tokens and {} new ones exceed model.max_position_embeddings: {}; shorten the prompt or lower "
         "--max-new-tokens",
         longest, o.max_new_tokens, decoder.config().max_position_embeddings);
+  for (const auto& text : texts)
+    for (const int32_t id : text)
+      if (id < 0 || id >= decoder.config().vocab_size)
+        user_error("token id {} of the prompt is outside model.vocab_size: {}", id, decoder.config().vocab_size);
   Tape* const tape = std::exchange(ctx.tape, nullptr);
   DecodeCache cache = decoder.make_cache(static_cast<int64_t>(rows), capacity);
   std::vector<std::vector<double>> next(rows);
@@ -95,7 +101,7 @@ std::vector<std::vector<int32_t>> generate_tokens(Context& ctx, Decoder& decoder
   for (int64_t n = 0; n < o.max_new_tokens; ++n) {
     std::vector<int32_t> fed(rows), past(rows);
     for (std::size_t r = 0; r < rows; ++r) {
-      if (!o.use_cache && !done[r]) next[r] = uncached_logits(ctx, decoder, texts[r]);
+      if (!o.use_cache && !done[r]) next[r] = uncached_logits(ctx, decoder, texts[r], vocab);
       past[r] = static_cast<int32_t>(texts[r].size());
       fed[r] = done[r] ? eod_id : sample_token(next[r], o, r, texts[r].size());
       done[r] = done[r] || fed[r] == eod_id;
@@ -112,7 +118,9 @@ std::vector<std::vector<int32_t>> generate_tokens(Context& ctx, Decoder& decoder
 }
 
 std::vector<std::string> generate_texts(Context& ctx, Decoder& decoder, const Tokenizer& tokenizer,
-                                        const std::vector<std::string>& prompts, const SampleOptions& options) {
+                                        const std::vector<std::string>& prompts, const SampleOptions& sampling) {
+  SampleOptions options = sampling;
+  options.vocab_size = tokenizer.vocab_size();  // a model may have more ids than its tokenizer
   std::vector<std::vector<int32_t>> ids;
   for (const std::string& prompt : prompts) ids.push_back(tokenizer.encode(prompt));
   std::vector<std::string> texts;

@@ -16,6 +16,7 @@ struct SampleOptions {
   double top_p = 1;        // keep the smallest set of tokens whose probability reaches this
   uint64_t seed = 1234;    // random numbers: (seed, prompt index, position)
   bool use_cache = true;   // false: the whole text is fed again for every token (for checks)
+  int64_t vocab_size = 0;  // only ids below it are drawn; 0: all of the model's
 };
 
 // False when a layer's routing looks at other tokens: a token alone has no competition then.

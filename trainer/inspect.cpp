@@ -91,6 +91,7 @@ int run_inspect(int argc, char** argv) {
   if (path.ends_with(".yaml") || path.ends_with(".yml")) inspect_config(path, overrides, as_json);
   else if (fs::is_directory(path)) inspect_checkpoint(path);
   else if (fs::exists(path + ".idx")) inspect_dataset(path);
+  else if (path.ends_with(".bin") || path.ends_with(".idx")) inspect_dataset(path.substr(0, path.size() - 4));
   else user_error("'{}' is not a YAML config, a checkpoint folder or a dataset prefix", path);
   return 0;
 }

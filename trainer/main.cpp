@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <csignal>
 #include <functional>
 #include <map>
 #include <string>
@@ -32,23 +33,40 @@ struct Command {
 int train_command(int argc, char** argv, Comm& comm, StopSignals& signals) {
   std::string path;
   std::vector<std::string> overrides;
-  bool print = false;
+  bool print = false, help = false;
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
     if (word == "--print-config") print = true;
-    else if (word == "--help" || word == "-h") path.clear(), i = argc;
+    else if (word == "--help" || word == "-h") help = true;
+    else if (word.starts_with("-"))
+      user_error("unknown option '{}'; settings are given as section.key=value (see `switchyard train --help`)", word);
     else if (path.empty()) path = word;
     else overrides.push_back(word);
   }
-  if (path.empty()) {
-    fmt::print("usage: switchyard train CONFIG.yaml [section.key=value ...] [--print-config]\n");
-    return argc > 1 ? 0 : 2;
+  if (help || path.empty()) {
+    fmt::print(
+        "Trains a model from a YAML file; started again, it continues from its last checkpoint.\n\n"
+        "usage: switchyard train CONFIG.yaml [section.key=value ...] [--print-config]\n\n"
+        "  section.key=value  overrides of the file, for example train.train_iters=20\n"
+        "  --print-config     print the whole resolved configuration and train nothing\n\n"
+        "`mpirun -np N switchyard train ...` uses N ranks.\n"
+        "exit codes: 0 done, 2 a mistake in what was given, 75 stopped on request after a checkpoint, 1 anything "
+        "else\n");
+    return help ? 0 : 2;
   }
   if (print) {
     fmt::print("{}", print_config(load_config(path, overrides, comm.size())));
     return 0;
   }
   return run_train(path, overrides, comm, signals);
+}
+
+int doctor_command(int argc, char** argv) {
+  if (argc == 1) return run_doctor();
+  const std::string word = argv[1];
+  if (word != "--help" && word != "-h") user_error("`switchyard doctor` takes no arguments, got '{}'", word);
+  fmt::print("Reports what this build and this machine can do.\n\nusage: switchyard doctor\n");
+  return 0;
 }
 
 void print_help(const std::map<std::string, Command>& commands) {
@@ -66,7 +84,7 @@ int run(int argc, char** argv, MpiSession& session, StopSignals& signals) {
       {"inspect", {"parameters, FLOPs and bytes of a config; contents of a checkpoint or corpus", run_inspect}},
       {"methods", {"the registered routers, balance losses, capacity policies ...", run_methods}},
       {"bench", {"time full training steps", [&](int c, char** v) { return run_bench(c, v, comm); }}},
-      {"doctor", {"what this build and machine can do", [](int, char**) { return run_doctor(); }}},
+      {"doctor", {"what this build and machine can do", doctor_command}},
   };
   if (argc < 2 || std::string(argv[1]) == "--help" || std::string(argv[1]) == "-h") {
     print_help(commands);
@@ -98,6 +116,8 @@ int report(MpiSession& session, const std::string& message, int exit_code) {
 }  // namespace sy
 
 int main(int argc, char** argv) {
+  // A write beyond `ulimit -f` is then an error with a message, as on a full disk, instead of a silent end.
+  std::signal(SIGXFSZ, SIG_IGN);
   sy::StopSignals signals;  // before any thread exists, so that all inherit the blocked signals
   std::unique_ptr<sy::MpiSession> session;
   try {

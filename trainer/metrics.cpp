@@ -71,7 +71,16 @@ size_t kept_bytes(std::string_view text, int64_t last_step, const std::string& p
 
 std::string metrics_line(const Metrics& metrics) { return dump(to_json(metrics), -1); }
 
-MetricsWriter::MetricsWriter(std::string run_folder, int64_t last_step)
+std::string summary_exit_reason(const std::string& run_folder) {
+  const std::string path = (fs::path(run_folder) / "summary.json").string();
+  std::error_code error;
+  if (!fs::exists(path, error)) return "";
+  const Json json = Json::parse(read_text_file(path), nullptr, /*allow_exceptions=*/false);
+  const auto reason = json.is_object() ? json.find("exit_reason") : json.end();
+  return reason != json.end() && reason->is_string() ? reason->get<std::string>() : "";
+}
+
+MetricsWriter::MetricsWriter(std::string run_folder, int64_t last_step, bool with_tensorboard)
     : run_folder_(std::move(run_folder)), last_step_(last_step) {
   create_directories(run_folder_);
   const std::string path = (fs::path(run_folder_) / "metrics.jsonl").string();
@@ -83,7 +92,8 @@ MetricsWriter::MetricsWriter(std::string run_folder, int64_t last_step)
     if (error) file_error("shorten", path, error.value());
   }
   lines_ = std::make_unique<OutputFile>(path, OutputFile::Mode::kAppend);
-  events_ = std::make_unique<EventWriter>((fs::path(run_folder_) / "tensorboard").string(), last_step);
+  if (with_tensorboard)
+    events_ = std::make_unique<EventWriter>((fs::path(run_folder_) / "tensorboard").string(), last_step);
 }
 
 void MetricsWriter::log(int64_t step, const Metrics& metrics) {
@@ -93,6 +103,7 @@ void MetricsWriter::log(int64_t step, const Metrics& metrics) {
   line.insert(line.end(), metrics.begin(), metrics.end());
   const std::string text = metrics_line(line) + "\n";
   lines_->append(text.data(), static_cast<int64_t>(text.size()));
+  if (events_ == nullptr) return;
   for (const auto& [key, value] : metrics) {
     if (const auto* number = std::get_if<double>(&value)) events_->scalar(key, *number, step);
     if (const auto* integer = std::get_if<int64_t>(&value)) events_->scalar(key, static_cast<double>(*integer), step);
@@ -100,7 +111,7 @@ void MetricsWriter::log(int64_t step, const Metrics& metrics) {
 }
 
 void MetricsWriter::log_text(const std::string& tag, std::string_view text) {
-  events_->text(tag, text, std::max<int64_t>(last_step_, 0));
+  if (events_ != nullptr) events_->text(tag, text, std::max<int64_t>(last_step_, 0));
 }
 
 void MetricsWriter::write_summary(const Metrics& metrics) const {

@@ -22,14 +22,18 @@ using Metrics = std::vector<std::pair<std::string, MetricValue>>;
 // strings "nan", "inf" and "-inf".
 std::string metrics_line(const Metrics& metrics);
 
+// "exit_reason" of the summary.json in a run folder, "" if there is no readable one.
+std::string summary_exit_reason(const std::string& run_folder);
+
 // Only rank 0 owns one. A killed process loses no logged line, since each is one write.
 class MetricsWriter {
  public:
-  // Opens <run_folder>/metrics.jsonl for appending and starts a file in <run_folder>/tensorboard. Lines of steps after
+  // Opens <run_folder>/metrics.jsonl for appending and, unless told not to, starts a file in <run_folder>/tensorboard.
+  // Lines of steps after
   // last_step (the step of the checkpoint that the run goes on from; -1 for a run from the beginning) and a
   // half-written last line are cut off, since those steps will be logged again. UserError if the file is not a metrics
   // file.
-  explicit MetricsWriter(std::string run_folder, int64_t last_step = -1);
+  explicit MetricsWriter(std::string run_folder, int64_t last_step = -1, bool with_tensorboard = true);
 
   // Appends {"step": step, <metrics>}; numbers also go to TensorBoard. Steps never decrease.
   void log(int64_t step, const Metrics& metrics);
@@ -42,7 +46,7 @@ class MetricsWriter {
   std::string run_folder_;
   int64_t last_step_;
   std::unique_ptr<OutputFile> lines_;
-  std::unique_ptr<EventWriter> events_;
+  std::unique_ptr<EventWriter> events_;  // null without TensorBoard
 };
 
 }  // namespace sy

@@ -74,7 +74,10 @@ void Optimizer::step(const Tensor& loss) {
 }
 
 std::string Optimizer::first_bad_gradient() {
-  for (const Parameter& p : parameters_.all()) {
+  // Backward goes from the last parameter to the first, and what it meets after a bad value is bad as well.
+  auto& all = parameters_.all();
+  for (auto it = all.rbegin(); it != all.rend(); ++it) {
+    const Parameter& p = *it;
     const bool bad = dispatch_accumulation(p.grad.dtype(), [&]<class A>() {
       for (const A g : ctx_.to_host<A>(p.grad))
         if (!std::isfinite(g)) return true;

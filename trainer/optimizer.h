@@ -18,7 +18,8 @@ class Optimizer {
   // skip.
   void step(const Tensor& loss);
 
-  // The first parameter whose gradient is not finite, "" if none: for the message after a skipped step.
+  // The parameter whose gradient was the first in the backward pass to be not finite, "" if none: for the message after
+  // a skipped step.
   std::string first_bad_gradient();
 
   struct Moments {

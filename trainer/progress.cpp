@@ -1,5 +1,6 @@
 #include "trainer/progress.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -44,16 +45,36 @@ std::string format_bytes(double bytes) {
   return unit == 0 ? fmt::format("{:.0f} B", bytes) : fmt::format("{:.1f} {}", bytes, kUnits[unit]);
 }
 
+namespace {
+
+// The terminal that standard error reaches: itself, or through mpirun, which forwards it. -1 if there is none; the
+// descriptor stays open.
+int terminal_descriptor() {
+  static const int descriptor = [] {
+    if (::isatty(STDERR_FILENO) == 1) return STDERR_FILENO;
+    if (std::getenv("OMPI_COMM_WORLD_SIZE") == nullptr) return -1;
+    const int launcher = ::open(fmt::format("/proc/{}/fd/{}", ::getppid(), STDERR_FILENO).c_str(),
+                                O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    if (launcher < 0 || ::isatty(launcher) == 1) return launcher;
+    ::close(launcher);
+    return -1;
+  }();
+  return descriptor;
+}
+
+}  // namespace
+
 ProgressOptions::Style default_progress_style(int rank) {
   if (rank > 0) return ProgressOptions::Style::kSilent;
   const char* term = std::getenv("TERM");
   const bool is_capable = term == nullptr || std::string_view(term) != "dumb";
-  return ::isatty(STDERR_FILENO) == 1 && is_capable ? ProgressOptions::Style::kBar : ProgressOptions::Style::kLines;
+  return terminal_descriptor() >= 0 && is_capable ? ProgressOptions::Style::kBar : ProgressOptions::Style::kLines;
 }
 
 int terminal_width() {
   winsize size{};
-  return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 100;
+  const int terminal = terminal_descriptor();
+  return terminal >= 0 && ::ioctl(terminal, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 100;
 }
 
 Progress::Progress(ProgressOptions options, int64_t done)

@@ -32,9 +32,10 @@ struct ProgressOptions {
   std::function<double()> clock = {};                 // seconds; default: a steady clock
 };
 
-// kSilent on ranks above 0, kBar if standard error is a terminal (and TERM is not "dumb"), else kLines.
+// kSilent on ranks above 0, kBar if standard error is a terminal, or that of the mpirun that started this process is
+// (and TERM is not "dumb"), else kLines.
 ProgressOptions::Style default_progress_style(int rank);
-// Columns of the terminal behind standard error, 100 if there is none.
+// Columns of that terminal, 100 if there is none.
 int terminal_width();
 
 class Progress {

@@ -76,7 +76,7 @@ std::string default_run_folder(const std::string& config_path) {
 std::string RunFolder::file(const std::string& name) const { return (fs::path(path_) / name).string(); }
 
 RunFolder::RunFolder(std::string path, const std::string& config_text, const std::vector<std::string>& changeable)
-    : path_(std::move(path)) {
+    : path_(std::move(path)), config_text_(config_text) {
   std::error_code error;
   const bool is_present = fs::exists(path_, error);
   if (is_present && !fs::is_directory(path_, error)) user_error("the run folder '{}' is a file", path_);
@@ -105,13 +105,13 @@ RunFolder::RunFolder(std::string path, const std::string& config_text, const std
     if (error) file_error("list", path_, error.value());
   }
   create_directories(path_);
+  is_stored_ = stored == config_text;
   lock();
-  try {
-    if (stored != config_text) write_file_atomically(config_path, config_text);
-  } catch (...) {
-    ::close(lock_fd_);  // no destructor runs for a failed constructor
-    throw;
-  }
+}
+
+void RunFolder::store_config() {
+  if (!is_stored_) write_file_atomically(file(kConfigName), config_text_);
+  is_stored_ = true;
 }
 
 // Held until the process ends, however it ends.

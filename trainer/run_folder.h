@@ -10,16 +10,19 @@ namespace sy {
 
 class RunFolder {
  public:
-  // Creates the folder with config.yaml, or opens the folder of an earlier start of the same run. Same means: the
-  // resolved configurations (YAML texts) agree in every key outside `changeable`, dotted paths that also cover what is
-  // below them
-  // ("train.train_iters", "logging"). Then config.yaml is brought up to date and is_resuming() is true.
-  // UserError, and nothing changed, for a folder of another configuration (names the first key that differs), a folder
-  // with foreign files, or one that another process is writing to. Only rank 0 calls this.
+  // Creates the folder, or opens the folder of an earlier start of the same run; then is_resuming() is true. Same
+  // means: the resolved configurations (YAML texts) agree in every key outside `changeable`, dotted paths that also
+  // cover what is below them ("train.train_iters", "logging"). UserError, and nothing changed, for a folder of another
+  // configuration (names the first key that differs), a folder with foreign files, or one that another process is
+  // writing to. Only rank 0 calls this.
   RunFolder(std::string path, const std::string& config_text, const std::vector<std::string>& changeable);
   ~RunFolder();
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;
+
+  // Writes config.yaml or brings it up to date. To be called once the start has proved possible: until then the folder
+  // stays as it was.
+  void store_config();
 
   const std::string& path() const { return path_; }
   bool is_resuming() const { return is_resuming_; }
@@ -29,8 +32,8 @@ class RunFolder {
  private:
   void lock();
 
-  std::string path_;
-  bool is_resuming_ = false;
+  std::string path_, config_text_;
+  bool is_resuming_ = false, is_stored_ = false;
   int lock_fd_ = -1;
 };
 

@@ -49,7 +49,7 @@ void StopSignals::watch() {
     siginfo_t info{};
     const int signal = sigtimedwait(&set, &info, &poll);
     if (signal < 0) continue;  // timed out
-    if (signal == SIGUSR1 || (signal == SIGTERM && !from_launcher(info))) {
+    if (accepts_requests_ && (signal == SIGUSR1 || (signal == SIGTERM && !from_launcher(info)))) {
       requested_ = true;
       continue;
     }
@@ -63,7 +63,7 @@ void StopSignals::watch() {
       // The process may be killed at any moment: one write, no buffers.
       [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line.data(), line.size());
     }
-    ::_exit(1);
+    ::_exit(accepts_requests_ ? 1 : 128 + signal);
   }
 }
 

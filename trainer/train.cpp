@@ -3,9 +3,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cmath>
+#include <filesystem>
 #include <numbers>
 #include <optional>
 
@@ -32,6 +34,12 @@ namespace {
 const std::vector<std::string> kChangeable = {"train.train_iters", "train.eval_interval", "train.eval_iters",
                                               "logging",           "checkpoint",          "device"};
 
+bool is_inside(const std::string& path, const std::string& folder) {
+  std::error_code ignored;
+  const auto relative = std::filesystem::relative(path, folder, ignored);
+  return !path.empty() && !relative.empty() && *relative.begin() != "..";
+}
+
 double seconds_now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -40,11 +48,15 @@ double seconds_now() {
 class Run {
  public:
   Run(Config config, Comm& comm, StopSignals& signals);
+  ~Run() { signals_.set_last_words({}); }  // they speak of this object
+  Run(const Run&) = delete;
+  Run& operator=(const Run&) = delete;
   int train();
 
  private:
   void resume();
   StepReport one_step(int64_t step);
+  FillMicroBatch micro_batches_of(int64_t step);
   void log_step(int64_t step, const StepReport& report, double step_seconds);
   void evaluate_now(int64_t step);
   void save(int64_t step);
@@ -70,6 +82,7 @@ class Run {
   Schedule schedule_;
   std::string checkpoints_;
   int64_t first_step_ = 1, saved_step_ = -1;
+  bool is_finished_ = false;  // all steps are done and reported: an earlier start has come to its end
   std::atomic<int64_t> current_step_{0}, complete_step_{-1};
   std::optional<EvalReport> last_eval_;
   double train_seconds_ = 0, logged_seconds_ = 0, peak_tflops_ = 0, flops_per_token_ = 0;
@@ -101,12 +114,21 @@ Run::Run(Config config, Comm& comm, StopSignals& signals)
   const std::string text = print_config(config_);
   on_root(comm_, [&] { folder_ = std::make_unique<RunFolder>(config_.logging.run_dir, text, kChangeable); });
   checkpoints_ = config_.logging.run_dir + "/checkpoints";
-  on_root(comm_, [&] {
+  const auto prepare = [&] {
     for (const std::string& line : prepare_checkpoint_folder(checkpoints_)) fmt::print(stderr, "{}\n", line);
+  };
+  on_root(comm_, [&] {
+    if (folder_->is_resuming()) prepare();
   });
   resume();
   on_root(comm_, [&] {
-    metrics_ = std::make_unique<MetricsWriter>(config_.logging.run_dir, first_step_ > 1 ? first_step_ - 1 : -1);
+    folder_->store_config();
+    prepare();
+  });
+  if (is_finished_) return;
+  on_root(comm_, [&] {
+    metrics_ = std::make_unique<MetricsWriter>(config_.logging.run_dir, first_step_ > 1 ? first_step_ - 1 : -1,
+                                               config_.logging.tensorboard);
     if (first_step_ == 1) metrics_->log_text("config", text);
   });
   peak_tflops_ = config_.device.peak_tflops > 0 ? config_.device.peak_tflops
@@ -121,32 +143,28 @@ Run::Run(Config config, Comm& comm, StopSignals& signals)
     if (!root()) return "";
     const int64_t complete = complete_step_;
     return fmt::format(
-        "stopped by a signal in step {}; {}", current_step_.load(),
+        "switchyard: stopped by a signal in step {}; {}", current_step_.load(),
         complete < 0 ? std::string("no checkpoint was written")
                      : fmt::format("last complete checkpoint: {}/{}", checkpoints_, step_directory_name(complete)));
   });
 }
 
 void Run::resume() {
-  if (config_.checkpoint.load == "none") {
-    on_root(comm_, [&] {
-      if (folder_->is_resuming() && find_latest_checkpoint(checkpoints_))
-        user_error(
-            "'{}' already holds checkpoints of this run; set checkpoint.load: auto to continue it, or another "
-            "logging.run_dir to start afresh",
-            config_.logging.run_dir);
-    });
-    return;
-  }
+  const std::string& load = config_.checkpoint.load;
   std::string directory;
   on_root(comm_, [&] {
-    if (config_.checkpoint.load == "auto") {
-      const auto found = find_latest_checkpoint(checkpoints_);
-      if (found) directory = found->directory;
-      if (found && !found->note.empty()) fmt::print(stderr, "{}\n", found->note);
-    } else {
-      directory = resolve_checkpoint(config_.checkpoint.load);
+    if (load != "none" && load != "auto") directory = resolve_checkpoint(load);
+    const auto own = find_latest_checkpoint(checkpoints_);
+    if (load == "auto" && own) {
+      directory = own->directory;
+      if (!own->note.empty()) fmt::print(stderr, "{}\n", own->note);
     }
+    // Starting elsewhere would write over what this run has reached; going back within the run is explicit.
+    if (load != "auto" && own && !is_inside(directory, checkpoints_))
+      user_error(
+          "'{}' already holds checkpoints of this run; set checkpoint.load: auto to continue it, or another "
+          "logging.run_dir to start afresh",
+          config_.logging.run_dir);
   });
   directory = comm_.broadcast_string(directory, 0);
   if (directory.empty()) return;
@@ -155,22 +173,36 @@ void Run::resume() {
   first_step_ = reader.state().step + 1;
   saved_step_ = reader.state().step;
   complete_step_ = saved_step_;
-  if (root()) fmt::print(stderr, "continuing from {} (step {})\n", directory, saved_step_);
+  std::string finished;
+  on_root(comm_, [&] {
+    const std::string reason = summary_exit_reason(config_.logging.run_dir);
+    if (saved_step_ >= config_.train.train_iters && reason == "done") finished = "yes";
+  });
+  is_finished_ = !comm_.broadcast_string(finished, 0).empty();
+  if (root() && !is_finished_) fmt::print(stderr, "continuing from {} (step {})\n", directory, saved_step_);
+}
+
+FillMicroBatch Run::micro_batches_of(int64_t step) {
+  return [this, consumed = (step - 1) * config_.train.global_batch_size](int64_t wave, BatchBuilder& builder) {
+    const int64_t first = sampler_.first_sample(consumed, sampler_.micro_batch(wave));
+    for (int64_t i = 0; i < sampler_.micro_batch_size(); ++i) builder.add_sample(*data_, first + i);
+  };
 }
 
 StepReport Run::one_step(int64_t step) {
-  const int64_t consumed = (step - 1) * config_.train.global_batch_size;
-  return step_->run(
-      step, learning_rate(schedule_, step - 1), consumed, sampler_.num_waves(),
-      [&](int64_t wave, BatchBuilder& builder) {
-        const int64_t first = sampler_.first_sample(consumed, sampler_.micro_batch(wave));
-        for (int64_t i = 0; i < sampler_.micro_batch_size(); ++i) builder.add_sample(*data_, first + i);
-      },
-      signals_.requested());
+  return step_->run(step, learning_rate(schedule_, step - 1), (step - 1) * config_.train.global_batch_size,
+                    sampler_.num_waves(), micro_batches_of(step), signals_.requested());
 }
 
 int Run::train() {
   const TrainConfig& t = config_.train;
+  if (is_finished_) {
+    if (root())
+      fmt::print(stderr,
+                 "this run has finished with step {}; raise train.train_iters to go on, results: {}/summary.json\n",
+                 saved_step_, config_.logging.run_dir);
+    return 0;
+  }
   int64_t step = first_step_;
   for (; step <= t.train_iters; ++step) {
     current_step_ = step;
@@ -257,13 +289,19 @@ void Run::save(int64_t step) {
 }
 
 int Run::stop_not_finite(int64_t step, const StepReport& report) {
-  const std::string bad = optimizer_->first_bad_gradient();
-  const std::string what = !std::isfinite(report.lm_loss) ? fmt::format("the loss is {}", report.lm_loss)
-                                                          : std::string("a gradient is not finite");
+  std::string what;
+  if (std::isfinite(report.lm_loss)) {
+    const std::string parameter = optimizer_->first_bad_gradient();
+    what = parameter.empty() ? std::string("the norm of the gradient overflows")
+                             : fmt::format("the gradient is not finite, first in '{}'", parameter);
+  } else {
+    const std::string part = step_->first_not_finite(sampler_.num_waves(), micro_batches_of(step));
+    what = fmt::format("the loss is {}, and the first output that is not finite is that of '{}'", report.lm_loss,
+                       part.empty() ? "lm_head" : part);
+  }
   progress_->message(fmt::format(
-      "error: step {}: {}{}; nothing was updated; last good checkpoint: {}. Lower optimizer.lr or check the data", step,
-      what, bad.empty() ? "" : fmt::format(" (first in '{}')", bad),
-      saved_step_ < 0 ? std::string("none") : checkpoints_ + "/" + step_directory_name(saved_step_)));
+      "switchyard: step {}: {}; nothing was updated; last good checkpoint: {}; lower optimizer.lr or check the data",
+      step, what, saved_step_ < 0 ? std::string("none") : checkpoints_ + "/" + step_directory_name(saved_step_)));
   finish(step - 1, "not_finite");
   return 1;
 }
@@ -288,14 +326,16 @@ void Run::finish(int64_t step, const std::string& reason) {
 
 void Run::show_sample() {
   if (!root()) return;
-  fmt::print(stderr, "\nfiles: {0}/ (config.yaml, metrics.jsonl, summary.json, tensorboard/, checkpoints/)\n",
-             config_.logging.run_dir);
+  fmt::print(stderr, "\nfiles: {0}/ (config.yaml, metrics.jsonl, summary.json, {1}checkpoints/)\n",
+             config_.logging.run_dir, config_.logging.tensorboard ? "tensorboard/, " : "");
   if (config_.data.tokenizer != "bytes" || !can_generate(*decoder_)) return;
+  const std::string prompt = "And the LORD said";
   SampleOptions options;
-  options.max_new_tokens = 200;
+  options.max_new_tokens =
+      std::min<int64_t>(200, config_.model.max_position_embeddings - static_cast<int64_t>(prompt.size()));
+  if (options.max_new_tokens <= 0) return;  // a context too short to show anything
   options.temperature = 0.7;
   options.seed = static_cast<uint64_t>(config_.train.seed);
-  const std::string prompt = "And the LORD said";
   const std::string text = generate_texts(*ctx_, *decoder_, *tokenizer_, {prompt}, options).front();
   fmt::print(stderr, "sample (switchyard generate {} --prompt \"{}\"):\n{}{}\n", config_.logging.run_dir, prompt,
              prompt, text);
@@ -305,6 +345,7 @@ void Run::show_sample() {
 
 int run_train(const std::string& config_path, const std::vector<std::string>& overrides, Comm& comm,
               StopSignals& signals) {
+  signals.accept_requests();
   Run run(load_config(config_path, overrides, comm.size()), comm, signals);
   return run.train();
 }

@@ -1,7 +1,9 @@
 #include "trainer/train_step.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
+#include <limits>
 
 namespace sy {
 
@@ -59,6 +61,48 @@ void TrainStep::forward_backward(const Batch& batch, bool last) {
   decoder_.forward_loss(batch, sink_);
   tape_.backward();
   ctx_.tape = nullptr;
+}
+
+namespace {
+
+bool is_finite(Context& ctx, const Tensor& x) {
+  return dispatch_float(x.dtype(), [&]<class T>() {
+    for (const T value : ctx.to_host<T>(x))
+      if (!std::isfinite(static_cast<double>(value))) return false;
+    return true;
+  });
+}
+
+}  // namespace
+
+std::string TrainStep::first_not_finite(int64_t num_waves, const FillMicroBatch& fill) {
+  int64_t first = std::numeric_limits<int64_t>::max();
+  std::string name;
+  ctx_.training = true;  // the same routing as in the step
+  for (int64_t wave = 0; wave < num_waves; ++wave) {
+    BatchBuilder builder(seq_length_);
+    fill(wave, builder);
+    int64_t place = 0;
+    decoder_.observe(builder.build(ctx_), [&](const std::string& part, const Tensor& h) {
+      if (place < first && !is_finite(ctx_, h)) {
+        first = place;
+        name = part;
+      }
+      ++place;
+    });
+  }
+  ctx_.training = false;
+  // The earliest part over all ranks, as "place name".
+  std::string earliest;
+  int64_t earliest_place = std::numeric_limits<int64_t>::max();
+  for (const std::string& text : comm_.gather_strings(name.empty() ? "" : fmt::format("{} {}", first, name), 0)) {
+    int64_t place = earliest_place;
+    std::from_chars(text.data(), text.data() + text.size(), place);
+    if (place >= earliest_place) continue;
+    earliest_place = place;
+    earliest = text.substr(text.find(' ') + 1);
+  }
+  return comm_.broadcast_string(earliest, 0);
 }
 
 void TrainStep::reduce_gradients() {

@@ -47,6 +47,10 @@ class TrainStep {
   // `step` counts from 1. ctx.host_step_state.seed must be set. `wants_stop`: this rank has received a stop signal.
   StepReport run(int64_t step, double learning_rate, int64_t consumed_samples, int64_t num_waves,
                  const FillMicroBatch& fill, bool wants_stop = false);
+  // After a step that was skipped: runs its batches forward again and names the first part of the model whose output is
+  // not finite ("model.layers.3.mlp", see Decoder::observe), the earliest over all ranks; "" if every output is finite.
+  // Every rank calls.
+  std::string first_not_finite(int64_t num_waves, const FillMicroBatch& fill);
 
  private:
   void forward_backward(const Batch& batch, bool last);

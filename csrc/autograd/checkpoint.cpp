@@ -12,7 +12,8 @@ std::vector<Tensor> Replay::next() {
 }
 
 Var checkpoint(Context& ctx, const Var& x, std::function<Var(Context&, const Var&)> fn) {
-  if (ctx.tape == nullptr || ctx.tape->collect_uses != nullptr) return fn(ctx, x);
+  // Inside another region, in either of its runs, fn is simply part of that region.
+  if (ctx.tape == nullptr || ctx.replay != nullptr) return fn(ctx, x);
   Tape* outer = ctx.tape;
   auto replay = std::make_shared<Replay>();
 

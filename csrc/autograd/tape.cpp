@@ -36,6 +36,7 @@ void Tape::record(std::function<void()> backward, std::vector<Parameter*> parame
 }
 
 void Tape::backward() {
+  fired_.clear();
   while (!entries_.empty()) {
     Entry entry = std::move(entries_.back());
     entries_.pop_back();
@@ -43,6 +44,7 @@ void Tape::backward() {
     entry.backward = nullptr;  // frees what the closure kept before the next one allocates
     for (Parameter* p : entry.parameters) release(*p);
   }
+  fire_unused();
 }
 
 void Tape::clear() {
@@ -55,8 +57,19 @@ void Tape::release(Parameter& parameter) {
   SY_CHECK(it != pending_.end() && it->second > 0, "a parameter was released more often than used");
   if (--it->second == 0) {
     pending_.erase(it);
-    if (last_micro_batch_ && grad_ready_) grad_ready_(parameter);
+    fire(parameter);
   }
+}
+
+void Tape::fire(Parameter& parameter) {
+  if (!last_micro_batch_ || !grad_ready_) return;
+  SY_CHECK(fired_.insert(&parameter).second, "grad_ready of one parameter twice in a step");
+  grad_ready_(parameter);
+}
+
+void Tape::fire_unused() {
+  for (Parameter* p : all_parameters_)
+    if (!fired_.contains(p) && !pending_.contains(p)) fire(*p);
 }
 
 }  // namespace sy

@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "csrc/core/context.h"
@@ -64,10 +65,15 @@ class Tape {
   std::size_t length() const { return entries_.size(); }
 
   // grad_ready(p) fires when the last recorded use of p has run, if `last_micro_batch` is set. A parameter with several
-  // uses (tied weights, weights shared by layers, recomputed regions) fires once, after all of them.
-  void set_grad_ready(GradReady callback) { grad_ready_ = std::move(callback); }
+  // uses (tied weights, weights shared by layers, recomputed regions) fires once, after all of them. Those of `all`
+  // that this micro-batch did not use fire at the end of backward(), in the given order (registration order): every
+  // rank then reduces every gradient, whatever its own tokens used.
+  void set_grad_ready(GradReady callback, std::vector<Parameter*> all = {}) {
+    grad_ready_ = std::move(callback);
+    all_parameters_ = std::move(all);
+  }
   void set_last_micro_batch(bool last) { last_micro_batch_ = last; }
-  // Holds p open (as if used) until release(p): a recomputed region announces its parameters this way.
+  // Holds p open (as if used) until release(p), also beyond the end of backward().
   void hold(Parameter& parameter) { ++pending_[&parameter]; }
   void release(Parameter& parameter);
 
@@ -79,9 +85,14 @@ class Tape {
     std::function<void()> backward;
     std::vector<Parameter*> parameters;
   };
+  void fire(Parameter& parameter);
+  void fire_unused();
+
   std::vector<Entry> entries_;
   std::unordered_map<Parameter*, int64_t> pending_;
+  std::unordered_set<Parameter*> fired_;  // in this backward()
   GradReady grad_ready_;
+  std::vector<Parameter*> all_parameters_;
   bool last_micro_batch_ = true;
 };
 

@@ -152,7 +152,7 @@ std::optional<FoundCheckpoint> find_latest_checkpoint(const std::string& folder)
   for (auto it = checkpoints.rbegin(); it != checkpoints.rend(); ++it) {
     const std::string problem = why_incomplete(it->second);
     if (problem.empty()) return FoundCheckpoint{it->second, it->first, note};
-    note += "; " + problem;
+    if (note.find(problem) == std::string::npos) note += "; " + problem;  // said already of the one named by latest
   }
   user_error("no complete checkpoint in '{}': {}", folder, note);
 }

@@ -82,28 +82,40 @@ Var Decoder::feed_forward(Context& ctx, Block& block, int64_t layer, const Var& 
 }
 
 Var Decoder::block_forward(Context& ctx, Block& block, int64_t layer, const Var& h, const Batch& batch,
-                           const nn::Positions& positions, LossSink& sink) {
+                           const nn::Positions& positions, LossSink& sink, const Observer& see) {
   const Var x = ops::rms_norm(ctx, h, *block.input_norm, model_.rms_norm_eps);
   const Var after_attention = ops::add(ctx, h, block.attention->forward(ctx, x, positions));
-  return ops::add(ctx, after_attention, feed_forward(ctx, block, layer, after_attention, batch, sink));
+  if (see) see(fmt::format("model.layers.{}.self_attn", layer), after_attention.value());
+  const Var y = ops::add(ctx, after_attention, feed_forward(ctx, block, layer, after_attention, batch, sink));
+  if (see) see(fmt::format("model.layers.{}.mlp", layer), y.value());
+  return y;
 }
 
-Var Decoder::hidden_states(const Batch& batch, LossSink& sink) {
+Var Decoder::hidden_states(const Batch& batch, LossSink& sink, const Observer& see) {
   const nn::Positions positions{.position_T = batch.position_T,
                                 .first_key_T = batch.first_key_T,
                                 .inv_freq = inv_freq_,
                                 .rope_scale = 1.0,
                                 .max_span = batch.seq_length};
   Var h = ops::embedding(ctx_, batch.token_T, *embedding_);
+  if (see) see("model.embed_tokens", h.value());
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     Block& block = blocks_[i];
-    const auto run = [this, &block, layer = static_cast<int64_t>(i), batch, positions, &sink](Context& ctx,
-                                                                                              const Var& x) {
-      return block_forward(ctx, block, layer, x, batch, positions, sink);
+    const auto run = [this, &block, layer = static_cast<int64_t>(i), batch, positions, &sink, see](Context& ctx,
+                                                                                                   const Var& x) {
+      return block_forward(ctx, block, layer, x, batch, positions, sink, see);
     };
     h = options_.recompute ? checkpoint(ctx_, h, run) : run(ctx_, h);
   }
-  return ops::rms_norm(ctx_, h, *final_norm_, model_.rms_norm_eps);
+  h = ops::rms_norm(ctx_, h, *final_norm_, model_.rms_norm_eps);
+  if (see) see("model.norm", h.value());
+  return h;
+}
+
+void Decoder::observe(const Batch& batch, const Observer& see) {
+  SY_CHECK(ctx_.tape == nullptr, "observing runs without a tape");
+  LossSink unused(ctx_);
+  hidden_states(batch, unused, see);
 }
 
 void Decoder::forward_loss(const Batch& batch, LossSink& sink, const Tensor& token_loss) {

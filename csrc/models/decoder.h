@@ -4,6 +4,7 @@
 // Parameter names are Hugging Face's ("model.layers.3.self_attn.q_proj.weight", ...); fused weights list their parts.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -44,6 +45,10 @@ class Decoder {
   // Adds the batch's losses to `sink` and, with a tape, records everything for backward. token_loss [T] (accumulation
   // type, optional) receives each token's own loss.
   void forward_loss(const Batch& batch, LossSink& sink, const Tensor& token_loss = {});
+  // Runs the blocks on `batch` without recording and shows `see` the residual stream after each part, named like its
+  // parameters: "model.embed_tokens", "model.layers.0.self_attn", "model.layers.0.mlp", ..., "model.norm".
+  using Observer = std::function<void(const std::string& part, const Tensor& h_TD)>;
+  void observe(const Batch& batch, const Observer& see);
   // Logits [T, padded vocabulary] in the accumulation type; no loss, and as in decode() no limit on the experts'
   // capacity, so that a text's logits depend on the text alone.
   Tensor logits(const Batch& batch);
@@ -80,9 +85,9 @@ class Decoder {
     std::unique_ptr<moe::MoeLayer> moe;
   };
 
-  Var hidden_states(const Batch& batch, LossSink& sink);
+  Var hidden_states(const Batch& batch, LossSink& sink, const Observer& see = {});
   Var block_forward(Context& ctx, Block& block, int64_t layer, const Var& h, const Batch& batch,
-                    const nn::Positions& positions, LossSink& sink);
+                    const nn::Positions& positions, LossSink& sink, const Observer& see);
   Var feed_forward(Context& ctx, Block& block, int64_t layer, const Var& h, const Batch& batch, LossSink& sink);
   Tensor head(const Tensor& h);
 

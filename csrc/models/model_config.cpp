@@ -128,7 +128,7 @@ void describe(MoeConfig& c, Fields& f) {
             is_uniform ? fmt::format("{} is more than num_experts {}", c.num_experts_per_tok, fewest)
                        : fmt::format("{} is more than the {} experts of a layer in num_experts_per_layer",
                                      c.num_experts_per_tok, fewest));
-  if (is_moe) describe(c.methods, f);
+  describe(c.methods, f, is_moe);
 }
 
 void require_consistent(const ModelConfig& model, const MoeConfig& moe, Fields& f) {

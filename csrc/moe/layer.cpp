@@ -20,16 +20,17 @@ void sum_over_ranks(Context& ctx, const Tensor& counts) {
 
 }  // namespace
 
-void describe(MoeChoices& c, Fields& f) {
-  f.field("router", c.router, "how tokens choose experts");
-  f.field("capacity", c.capacity, "how many assignments an expert may take");
-  f.field("experts", c.experts, "what an expert computes");
-  f.field("balance", c.balance, "losses on the routing, added to the language-model loss");
-  f.field("hooks", c.hooks, "router state that changes once per optimizer step");
+void describe(MoeChoices& c, Fields& f, bool is_moe) {
+  const FieldRule rule{.active = is_moe, .active_when = "there are experts"};
+  f.field("router", c.router, "how tokens choose experts", rule);
+  f.field("capacity", c.capacity, "how many assignments an expert may take", rule);
+  f.field("experts", c.experts, "what an expert computes", rule);
+  f.field("balance", c.balance, "losses on the routing, added to the language-model loss", rule);
+  f.field("hooks", c.hooks, "router state that changes once per optimizer step", rule);
   f.field("allow_batch_dependent_routing", c.allow_batch_dependent_routing,
           "permit routing that looks at other tokens (expert choice, score-ordered capacity): in a causal model later "
-          "positions "
-          "then influence earlier ones");
+          "positions then influence earlier ones",
+          rule);
 }
 
 MoeLayer::MoeLayer(const MoeChoices& choices, const MoeLayerPlan& plan, const LayerBuild& given) {
@@ -56,6 +57,11 @@ MoeLayer::MoeLayer(const MoeChoices& choices, const MoeLayerPlan& plan, const La
         "into "
         "earlier ones; set moe.allow_batch_dependent_routing: true to accept that",
         choices.router.type(), choices.capacity.type());
+
+  for (std::size_t i = 0; i < hooks_.size(); ++i)
+    if (hooks_[i]->sets_selection_bias() && !router_->reads_selection_bias())
+      user_error("moe.hooks: {} has no effect, since router '{}' does not read a selection bias; remove one of them",
+                 choices.hooks.items()[i].type(), choices.router.type());
 
   Context& ctx = build.parameters->context();
   stats_.demand_E = ctx.zeros({experts_count_}, DType::i64, MemoryKind::data);

@@ -19,7 +19,8 @@ struct MoeChoices {
   ComponentList<Hook> hooks;
   bool allow_batch_dependent_routing = false;
 };
-void describe(MoeChoices& choices, Fields& fields);
+// `is_moe` false: a dense model, where none of these keys has an effect.
+void describe(MoeChoices& choices, Fields& fields, bool is_moe = true);
 
 struct MoeLayerPlan {
   std::vector<int64_t> expert_intermediate_sizes;  // one per routed expert

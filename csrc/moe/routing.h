@@ -86,12 +86,14 @@ class Router {
   // The probabilities that load-balancing losses act on.
   virtual Var balance_probability(Context&, const Scores& scores) const { return scores.score_TE; }
   virtual WeightPosition weight_position() const { return WeightPosition::kExpertOutput; }
+  // True when the selection reads Scores::select_bias_E; a hook that sets it is refused otherwise.
+  virtual bool reads_selection_bias() const { return false; }
   // True when one token's experts depend on other tokens: such routing leaks across positions and samples.
   virtual bool needs_batch() const { return false; }
   // Assignments per token: what FLOPs and balance fractions count with (an average for variable selectors).
   virtual double assignments_per_token() const = 0;
   // Bound on N for T tokens in sequences of seq_length: what buffers are sized by.
-  virtual int64_t max_assignments(int64_t tokens) const = 0;
+  virtual int64_t max_assignments(int64_t tokens, int64_t seq_length) const = 0;
   virtual std::vector<StateTensor> state() { return {}; }
 };
 
@@ -120,6 +122,7 @@ class Hook {
   using Build = LayerBuild;
   virtual ~Hook() = default;
   virtual void perturb(Context&, const RouterInput&, Scores&) const {}
+  virtual bool sets_selection_bias() const { return false; }  // perturb() sets Scores::select_bias_E
   virtual void after_step(Context&, const Tensor& demand_E) { (void)demand_E; }
   virtual std::vector<StateTensor> state() { return {}; }
 };

@@ -40,6 +40,11 @@ Var rope(Context& ctx, const Var& qkv, const Tensor& position, const Tensor& inv
     ctx.tape->record([&ctx, qkv, out, position, inv_freq, s, scale]() {
       Tensor dy = out.take_grad();
       if (!dy.defined()) return;
+      if (!dy.unique()) {  // another value holds the same gradient (an add before this op's backward)
+        const Tensor copy = ctx.empty(dy.shape(), dy.dtype());
+        ctx.copy(copy, dy);
+        dy = copy;
+      }
       rotate(ctx, dy, position, inv_freq, s, scale, true);
       qkv.add_grad(ctx, std::move(dy));
     });

@@ -40,6 +40,7 @@ void fused_cross_entropy(Context& ctx, const Var& x, Parameter& weight, const Te
   SY_CHECK(target.count() == tokens && x.dim(1) == weight.value.dim(1) && vocab <= padded,
            "fused_cross_entropy: x {}, weight {}, {} targets, vocabulary {}", shape_string(x.shape()),
            shape_string(weight.value.shape()), target.count(), vocab);
+  SY_CHECK(ctx.replay == nullptr, "fused_cross_entropy inside checkpoint() would add its loss and gradients twice");
   const DType accumulation = accumulation_dtype(x.dtype());
   const bool record = needs_record(ctx, {&x}, true);
   const Tensor loss = token_loss.defined() ? token_loss : ctx.empty({tokens}, accumulation, MemoryKind::workspace);

@@ -91,6 +91,17 @@ TEST(Config, PrintedTextReadsBackEqual) {
   }
 }
 
+TEST(Config, MethodsOfADenseModelAreRefused) {
+  const std::vector<std::string> dense = {"moe=null", "model.intermediate_size=128"};
+  for (const char* slot :
+       {"moe.router={type: hash}", "moe.balance=[{type: z_loss}]", "moe.allow_batch_dependent_routing=true"}) {
+    std::vector<std::string> overrides = dense;
+    overrides.emplace_back(slot);
+    EXPECT_NE(error(overrides).find("has an effect only when there are experts"), std::string::npos)
+        << error(overrides);
+  }
+}
+
 TEST(Config, PrintedTextHoldsEveryKeyThatHasAnEffect) {
   const std::string text = print_config(parse());
   for (const char* line :
@@ -331,6 +342,27 @@ TEST(KeyAliases, EveryAliasNamesAKeyOfOursAndIsNotOne) {
               std::string::npos)
         << message;
   }
+}
+
+// The example in a note is what the user pastes next.
+TEST(KeyAliases, ExamplesForTheMethodsOfMoeCanBePasted) {
+  int pasted = 0;
+  for (const KeyAlias& alias : key_aliases()) {
+    const std::string note = alias.note, ours = alias.ours;
+    if (ours.rfind("moe.", 0) != 0) continue;
+    for (std::size_t at = note.find("{type: "); at != std::string::npos; at = note.find("{type: ", at + 1)) {
+      std::string value = note.substr(at, note.find('}', at) - at + 1);
+      const std::size_t number = value.find("...");
+      if (number != std::string::npos) value.replace(number, 3, "0.5");
+      // An example may stand beside another slot's: "... beside hooks: [{type: ...}]".
+      const bool other_slot = at >= 8 && note.compare(at - 8, 7, "hooks: ") == 0;
+      std::string slot = other_slot ? "moe.hooks" : ours.substr(0, ours.find('.', 4));
+      if (slot == "moe.balance" || slot == "moe.hooks") value = "[" + value + "]";
+      EXPECT_EQ(error({slot + "=" + value}), "no error") << alias.theirs;
+      ++pasted;
+    }
+  }
+  EXPECT_GT(pasted, 20);
 }
 
 TEST(KeyAliases, OneOfOurOwnKeysInTheRightSectionIsNeverAnAlias) { EXPECT_EQ(find_key_alias("num_experts"), nullptr); }

@@ -25,9 +25,13 @@ std::string replaced(std::string text, const std::string& from, const std::strin
   return text.replace(text.find(from), from.size(), to);
 }
 
+// An earlier start of the run.
+void start(const std::string& folder) { RunFolder(folder, kConfig, kChangeable).store_config(); }
+
 TEST(RunFolder, ANewFolderGetsTheConfigAndParents) {
   const TempDir dir;
-  const RunFolder run(dir.file("a/b"), kConfig, kChangeable);
+  RunFolder run(dir.file("a/b"), kConfig, kChangeable);
+  run.store_config();
   EXPECT_FALSE(run.is_resuming());
   EXPECT_EQ(read_bytes(dir.file("a/b/config.yaml")), kConfig);
   EXPECT_EQ(run.checkpoints(), dir.file("a/b/checkpoints"));
@@ -36,7 +40,7 @@ TEST(RunFolder, ANewFolderGetsTheConfigAndParents) {
 
 TEST(RunFolder, TheSameConfigResumesAndAllowedChangesAreStored) {
   const TempDir dir;
-  { const RunFolder run(dir.file("r"), kConfig, kChangeable); }
+  start(dir.file("r"));
   write_bytes(dir.file("r/metrics.jsonl"), "kept");
   {
     const RunFolder run(dir.file("r"), kConfig, kChangeable);
@@ -44,15 +48,17 @@ TEST(RunFolder, TheSameConfigResumesAndAllowedChangesAreStored) {
   }
   const std::string longer =
       replaced(replaced(kConfig, "train_iters: 100", "train_iters: 200"), "interval: 10", "other: x");
-  const RunFolder run(dir.file("r"), longer, kChangeable);
+  RunFolder run(dir.file("r"), longer, kChangeable);
   EXPECT_TRUE(run.is_resuming());
+  EXPECT_EQ(read_bytes(dir.file("r/config.yaml")), kConfig);  // the start may still fail
+  run.store_config();
   EXPECT_EQ(read_bytes(dir.file("r/config.yaml")), longer);
   EXPECT_EQ(read_bytes(dir.file("r/metrics.jsonl")), "kept");
 }
 
 TEST(RunFolder, AnotherConfigIsRefusedWithItsFirstDifference) {
   const TempDir dir;
-  { const RunFolder run(dir.file("r"), kConfig, kChangeable); }
+  start(dir.file("r"));
   const std::vector<std::pair<std::string, std::string>> cases = {
       {replaced(kConfig, "hidden_size: 64", "hidden_size: 128"), "model.hidden_size is '64' there and '128' here"},
       {replaced(kConfig, "theta: 10000.0", "theta: 1.0"), "model.rope.theta is '10000.0' there and '1.0' here"},
@@ -91,15 +97,17 @@ TEST(RunFolder, AnInterruptedStartIsStartedAgain) {
   fs::create_directory(dir.file("r"));
   write_bytes(dir.file("r/.lock"), "");
   write_bytes(dir.file("r/.tmp_config.yaml"), "mod");
-  const RunFolder run(dir.file("r"), kConfig, {});
+  RunFolder run(dir.file("r"), kConfig, {});
   EXPECT_FALSE(run.is_resuming());
+  run.store_config();
   EXPECT_EQ(read_bytes(dir.file("r/config.yaml")), kConfig);
 }
 
 TEST(RunFolder, TwoRunsCannotShareAFolder) {
   const TempDir dir;
   {
-    const RunFolder first(dir.file("r"), kConfig, {});
+    RunFolder first(dir.file("r"), kConfig, {});
+    first.store_config();
     expect_user_error([&] { RunFolder(dir.file("r"), kConfig, {}); }, {"another process", dir.file("r")});
   }
   EXPECT_TRUE(RunFolder(dir.file("r"), kConfig, {}).is_resuming());

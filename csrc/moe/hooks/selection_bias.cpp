@@ -26,6 +26,7 @@ class SelectionBias final : public Hook {
   }
 
   void perturb(Context&, const RouterInput&, Scores& scores) const override { scores.select_bias_E = bias_; }
+  bool sets_selection_bias() const override { return true; }
   void after_step(Context& ctx, const Tensor& demand_E) override {
     dispatch_accumulation(bias_.dtype(), [&]<class A>() {
       SY_LAUNCH(ctx, bias_update,

@@ -31,7 +31,7 @@ class ExpertChoice final : public Router {
     return s;
   }
   Assignment select(Context& ctx, const RouterInput& input, const Scores& s) const override {
-    const int64_t group = config_.group == Group::kSequence ? input.seq_length : input.tokens();
+    const int64_t group = group_tokens(input.tokens(), input.seq_length);
     return expert_choice_select(ctx, s.score_TE.value(), bucket(group), group);
   }
   Var weigh(Context& ctx, const Scores& s, const Assignment& a, const Tensor& active) const override {
@@ -39,9 +39,15 @@ class ExpertChoice final : public Router {
   }
   bool needs_batch() const override { return true; }
   double assignments_per_token() const override { return static_cast<double>(per_token_); }
-  int64_t max_assignments(int64_t tokens) const override { return bucket(tokens) * experts_; }
+  int64_t max_assignments(int64_t tokens, int64_t seq_length) const override {
+    const int64_t group = group_tokens(tokens, seq_length);
+    return tokens / group * bucket(group) * experts_;
+  }
 
  private:
+  int64_t group_tokens(int64_t tokens, int64_t seq_length) const {
+    return config_.group == Group::kSequence ? seq_length : tokens;
+  }
   int64_t bucket(int64_t tokens) const { return std::min(tokens, (tokens * per_token_ + experts_ - 1) / experts_); }
 
   Config config_;

@@ -31,6 +31,8 @@ class Hash final : public Router {
         name_(b.prefix + ".hash_table"),
         accumulation_(accumulation_dtype(b.parameters->dtype())) {
     Context& ctx = b.parameters->context();
+    table_ = ctx.empty({b.vocab_size, per_token_}, DType::i32, MemoryKind::parameters);
+    if (ctx.device() == DeviceType::meta) return;  // sorting a large vocabulary in every layer takes seconds
     std::vector<int32_t> table(static_cast<std::size_t>(b.vocab_size * per_token_));
     const Philox stream = Philox::keyed(b.seed, 0, 0, static_cast<uint32_t>(b.layer), RngPurpose::kRouterSelect);
     if (c.balanced) {
@@ -48,7 +50,7 @@ class Hash final : public Router {
         fill_row(table, v,
                  static_cast<int64_t>(stream.uniform(static_cast<uint64_t>(v)) * static_cast<double>(experts_)));
     }
-    table_ = ctx.from_host<int32_t>(table, {b.vocab_size, per_token_}, MemoryKind::parameters);
+    ctx.copy_from_host(table_, table.data());
   }
 
   Scores score(Context&, const RouterInput&) const override { return {}; }
@@ -79,7 +81,7 @@ class Hash final : public Router {
   }
   Var balance_probability(Context&, const Scores&) const override { return {}; }
   double assignments_per_token() const override { return static_cast<double>(per_token_); }
-  int64_t max_assignments(int64_t tokens) const override { return tokens * per_token_; }
+  int64_t max_assignments(int64_t tokens, int64_t) const override { return tokens * per_token_; }
   std::vector<StateTensor> state() override { return {{name_, table_}}; }
 
  private:

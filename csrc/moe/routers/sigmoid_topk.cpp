@@ -56,8 +56,9 @@ class SigmoidTopk final : public Router {
   Var balance_probability(Context& ctx, const Scores& s) const override {
     return ops::router_scores(ctx, s.logits_TE, kernels::ScoreLink::kNormalisedSigmoid);
   }
+  bool reads_selection_bias() const override { return true; }
   double assignments_per_token() const override { return static_cast<double>(k_); }
-  int64_t max_assignments(int64_t tokens) const override { return tokens * k_; }
+  int64_t max_assignments(int64_t tokens, int64_t) const override { return tokens * k_; }
 
  private:
   Config config_;

@@ -48,8 +48,9 @@ class SoftmaxTopk final : public Router {
     return ops::gate_weight(ctx, after ? s.logits_TE : s.score_TE, a.token_N, a.expert_N, active,
                             {.mode = mode, .per_token = a.per_token, .scale = config_.routed_scaling_factor});
   }
+  bool reads_selection_bias() const override { return true; }
   double assignments_per_token() const override { return static_cast<double>(k_); }
-  int64_t max_assignments(int64_t tokens) const override { return tokens * k_; }
+  int64_t max_assignments(int64_t tokens, int64_t) const override { return tokens * k_; }
 
  private:
   Config config_;
@@ -60,7 +61,8 @@ class SoftmaxTopk final : public Router {
 void describe(SoftmaxTopk::Config& c, Fields& f) {
   f.field("softmax", c.softmax, {{"before", SoftmaxTopk::Softmax::kBefore}, {"after", SoftmaxTopk::Softmax::kAfter}},
           "softmax over all experts before the top-k, or over the selected logits after it");
-  f.field("norm_topk_prob", c.norm_topk_prob, "divide the selected probabilities by their sum (softmax: before only)");
+  f.field("norm_topk_prob", c.norm_topk_prob, "divide the selected probabilities by their sum",
+          {.active = c.softmax == SoftmaxTopk::Softmax::kBefore, .active_when = "softmax is before"});
   f.field("routed_scaling_factor", c.routed_scaling_factor, "multiplies every weight", {.min = 0});
 }
 

@@ -62,8 +62,9 @@ class SwitchTop1 final : public Router {
   Var weigh(Context& ctx, const Scores& s, const Assignment& a, const Tensor& active) const override {
     return ops::gate_weight(ctx, s.score_TE, a.token_N, a.expert_N, active, {});
   }
+  bool reads_selection_bias() const override { return true; }
   double assignments_per_token() const override { return 1.0; }
-  int64_t max_assignments(int64_t tokens) const override { return tokens; }
+  int64_t max_assignments(int64_t tokens, int64_t) const override { return tokens; }
 
  private:
   Var jitter(Context& ctx, const RouterInput& input) const {

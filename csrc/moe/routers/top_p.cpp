@@ -41,7 +41,7 @@ class TopP final : public Router {
     return ops::gate_weight(ctx, s.score_TE, a.token_N, a.expert_N, active, {.per_token = a.per_token});
   }
   double assignments_per_token() const override { return static_cast<double>(k_); }
-  int64_t max_assignments(int64_t tokens) const override { return tokens * per_token_; }
+  int64_t max_assignments(int64_t tokens, int64_t) const override { return tokens * per_token_; }
 
  private:
   Config config_;
