@@ -36,9 +36,9 @@ void reset_counters();
 // Bytes of simulated device memory that are allocated now.
 int64_t device_bytes_in_use();
 
-// Order in which the threads of a block are started and resumed: 0 ascending (the default), 1 descending (lane 0 of a warp
-// comes last and runs ahead of the lower warps), otherwise a permutation drawn from the seed. A kernel whose result
-// depends on it lacks a barrier.
+// Order in which the threads of a block are started and resumed: 0 ascending (the default), 1 descending (lane 0 of a
+// warp comes last and runs ahead of the lower warps), otherwise a permutation drawn from the seed. A kernel whose
+// result depends on it lacks a barrier.
 void set_schedule_seed(uint64_t seed);
 
 // Runs `thread_body` once per thread of the grid. kernel identifies the function for its dynamic shared memory limit.

@@ -34,7 +34,9 @@ Trained train(const std::string& device, const std::vector<std::string>& overrid
   const auto comm = make_single_comm();
   const auto ctx = make_context(config, *comm);
   Decoder decoder(*ctx, config.model, config.moe,
-                  {.dtype = training_dtype(config.train.dtype), .seed = 7, .recompute = config.train.recompute == Recompute::kFull});
+                  {.dtype = training_dtype(config.train.dtype),
+                   .seed = 7,
+                   .recompute = config.train.recompute == Recompute::kFull});
   decoder.parameters().make_masters();
   decoder.parameters().initialise(7);
   Optimizer optimizer(*ctx, decoder, config.optimizer);

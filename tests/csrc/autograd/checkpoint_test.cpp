@@ -46,7 +46,7 @@ class Restless final : public moe::Router {
                             {.mode = kernels::GateWeightMode::kRenormalised, .per_token = 2});
   }
   double assignments_per_token() const override { return 2; }
-  int64_t max_assignments(int64_t tokens) const override { return 2 * tokens; }
+  int64_t max_assignments(int64_t tokens, int64_t) const override { return 2 * tokens; }
 
   static inline int32_t selections = 0;
 
