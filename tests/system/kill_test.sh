@@ -56,6 +56,8 @@ kills() {
       # When one rank dies, the launcher may end the other with a signal, and it says so.
       if grep '^switchyard: ' "$run.log" | grep -v 'stopped by a signal'; then fail "a start failed"; fi
       found="$(number_of 'continuing from .*\(step ([0-9]+)\)' "$run.log")"
+      # A kill that came after the last checkpoint met a finished run: the next start says so and does nothing.
+      found="${found:-$(number_of 'this run has finished with step ([0-9]+);.*' "$run.log")}"
       # The metrics of a step are written before its checkpoint is begun.
       if [[ -n $found || $status -eq 0 ]]; then
         if [[ ${found:-0} -lt $(((logged - 1) / interval * interval)) ]]; then fail "step $logged was reached, but the start found step ${found:-none}"; fi

@@ -49,7 +49,8 @@ while kill -0 "$process" 2>/dev/null; do
   now="$(resident "$process" VmRSS)"
   step="$(if [[ -e $run/metrics.jsonl ]]; then losses "$run" | tail -n 1 | cut -d' ' -f1; fi)"
   if [[ -n $now && ${step:-0} -ge 100 && $early -eq 0 ]]; then early="$now" early_step="$step"; fi
-  if [[ -n $now && ${step:-0} -ge 400 ]]; then late="$now" late_step="$step"; fi
+  # The most seen: the last look may fall into the process's end, when memory is already given back.
+  if [[ -n $now && ${step:-0} -ge 400 && $now -ge $late ]]; then late="$now" late_step="$step"; fi
   sleep 0.01
 done
 wait "$process" || fail "$(tail -n 12 "$folder/out")"
