@@ -17,7 +17,8 @@ int main(int argc, char** argv) {
   int sum = 0;
   int one = rank + 1;
   MPI_Allreduce(&one, &sum, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
-  fmt::print("rank {} of {} sum {} yaml {} json {} hash {} app {}\n", rank, world, sum, YAML::Load("a: 3")["a"].as<int>(),
-             nlohmann::json{{"b", 4}}.dump(), XXH64("x", 1, 0), app.get_description());
+  fmt::print("rank {} of {} sum {} yaml {} json {} hash {} app {}\n", rank, world, sum,
+             YAML::Load("a: 3")["a"].as<int>(), nlohmann::json{{"b", 4}}.dump(), XXH64("x", 1, 0),
+             app.get_description());
   MPI_Finalize();
 }
