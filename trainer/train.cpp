@@ -57,7 +57,7 @@ class Run {
   void resume();
   StepReport one_step(int64_t step);
   FillMicroBatch micro_batches_of(int64_t step);
-  void log_step(int64_t step, const StepReport& report, double step_seconds);
+  void log_step(int64_t step, const StepReport& report);
   void evaluate_now(int64_t step);
   void save(int64_t step);
   int stop_not_finite(int64_t step, const StepReport& report);
@@ -220,7 +220,7 @@ int Run::train() {
     logged_tokens_ += report.batch_tokens;
     trained_tokens_ += report.batch_tokens;
     progress_->update(step, fmt::format("loss {:.4f}", report.lm_loss));
-    if (step % config_.logging.log_interval == 0 || step == t.train_iters) log_step(step, report, seconds);
+    if (step % config_.logging.log_interval == 0 || step == t.train_iters) log_step(step, report);
     if (t.eval_interval > 0 && step % t.eval_interval == 0 && step != t.train_iters) evaluate_now(step);
     const bool stop = report.stop_requests > 0;
     if (stop || (config_.checkpoint.save_interval > 0 && step % config_.checkpoint.save_interval == 0)) save(step);
@@ -238,7 +238,7 @@ int Run::train() {
   return 0;
 }
 
-void Run::log_step(int64_t step, const StepReport& report, double) {
+void Run::log_step(int64_t step, const StepReport& report) {
   const MemoryUse memory = ctx_->allocator().use();
   const double tokens_per_second = static_cast<double>(logged_tokens_) / logged_seconds_;
   const double tflops = tokens_per_second * flops_per_token_ * 1e-12;

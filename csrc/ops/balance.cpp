@@ -1,6 +1,7 @@
 // Balance losses (kernels/moe/balance.h): the value goes to a loss slot now, the gradient to the argument in backward.
 #include "kernels/moe/balance.h"
 
+#include "csrc/autograd/checkpoint.h"
 #include "csrc/core/launch.h"
 #include "csrc/ops/ops.h"
 
@@ -13,7 +14,8 @@ double* slot_data(const Tensor& slot) { return slot.defined() ? slot.data<double
 // Launches `run(loss, gradient)` with only the value wanted, and records it with only the gradient wanted.
 template <class Run>
 void loss_op(Context& ctx, const Var& x, const Tensor& slot, Run run) {
-  run(slot_data(slot), Tensor());
+  // A recomputed region has added its losses in the first run.
+  if (ctx.replay == nullptr || !ctx.replay->replaying()) run(slot_data(slot), Tensor());
   if (needs_record(ctx, {&x}))
     ctx.tape->record([&ctx, x, run]() {
       Tensor dx = ctx.empty(x.shape(), x.dtype());

@@ -3,7 +3,6 @@
 //
 // Minimised, it sharpens each token's choice (fewer experts under top-p); a negative coefficient spreads it.
 // Differs from the paper: nothing.
-#include "csrc/autograd/checkpoint.h"
 #include "csrc/core/registry.h"
 #include "csrc/moe/routing.h"
 
@@ -21,9 +20,7 @@ class Entropy final : public Balance {
   void add_loss(Context& ctx, const RouterTrace& trace, LossSink& sink) const override {
     if (!trace.balance_probability_TE.defined())
       user_error("moe.balance: entropy needs a router with probabilities; this router has none");
-    const bool again = ctx.replay != nullptr && ctx.replay->replaying();
-    ops::entropy_loss(ctx, trace.balance_probability_TE, config_.coefficient,
-                      again ? Tensor() : sink.slot("entropy_loss"));
+    ops::entropy_loss(ctx, trace.balance_probability_TE, config_.coefficient, sink.slot("entropy_loss"));
   }
 
  private:

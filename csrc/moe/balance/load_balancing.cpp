@@ -12,7 +12,6 @@
 //
 // Convention: f sums to 1, so uniform routing gives exactly coefficient (code bases that do not divide by K are K times
 // larger).
-#include "csrc/autograd/checkpoint.h"
 #include "csrc/core/launch.h"
 #include "csrc/core/registry.h"
 #include "csrc/moe/routing.h"
@@ -38,9 +37,8 @@ class LoadBalancing final : public Balance {
       user_error("moe.balance: load_balancing needs a router with probabilities; this router has none");
     const int64_t tokens = trace.input->tokens();
     const int64_t group = config_.scope == Scope::kSequence ? trace.input->seq_length : tokens;
-    const bool again = ctx.replay != nullptr && ctx.replay->replaying();
     ops::load_balance_loss(ctx, probability, fraction(ctx, trace, group), group, config_.coefficient,
-                           again ? Tensor() : sink.slot("load_balancing_loss"));
+                           sink.slot("load_balancing_loss"));
   }
 
  private:

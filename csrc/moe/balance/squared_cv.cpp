@@ -3,7 +3,6 @@
 //
 // CV^2 = population variance / mean^2 over experts, of one micro-batch; micro-batches are averaged by their tokens.
 // Differs from the paper: the population variance (the reference code's sample variance is E/(E-1) larger).
-#include "csrc/autograd/checkpoint.h"
 #include "csrc/core/registry.h"
 #include "csrc/moe/routing.h"
 
@@ -21,9 +20,8 @@ class SquaredCv final : public Balance {
   void add_loss(Context& ctx, const RouterTrace& trace, LossSink& sink) const override {
     if (!trace.weight_N.defined())
       user_error("moe.balance: squared_cv needs a router with weights; this router has none");
-    const bool again = ctx.replay != nullptr && ctx.replay->replaying();
     ops::importance_loss(ctx, trace.weight_N, trace.assignment.expert_N, trace.input->tokens(), trace.experts,
-                         config_.coefficient, again ? Tensor() : sink.slot("squared_cv_loss"));
+                         config_.coefficient, sink.slot("squared_cv_loss"));
   }
 
  private:

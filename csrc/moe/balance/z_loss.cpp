@@ -1,7 +1,6 @@
 // Router z-loss: ST-MoE (Zoph et al. 2022, arXiv 2202.08906) eq. 5.   L = coefficient * mean_t (log sum_e exp l[t,e])^2
 //
 // Keeps logits small so that rounding in bf16 stays harmless. Differs from the paper: nothing.
-#include "csrc/autograd/checkpoint.h"
 #include "csrc/core/registry.h"
 #include "csrc/moe/routing.h"
 
@@ -19,8 +18,7 @@ class ZLoss final : public Balance {
   void add_loss(Context& ctx, const RouterTrace& trace, LossSink& sink) const override {
     if (!trace.scores.logits_TE.defined())
       user_error("moe.balance: z_loss needs a router with logits; this router has none");
-    const bool again = ctx.replay != nullptr && ctx.replay->replaying();
-    ops::z_loss(ctx, trace.scores.logits_TE, config_.coefficient, again ? Tensor() : sink.slot("z_loss"));
+    ops::z_loss(ctx, trace.scores.logits_TE, config_.coefficient, sink.slot("z_loss"));
   }
 
  private:
