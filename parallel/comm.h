@@ -1,31 +1,145 @@
 // Comm: collectives over a group of ranks, on typed spans (never byte counts). Sums only: nothing is divided by a
 // group size. Implementations: one rank (comm_single.cpp), MPI (comm_mpi.cpp, or no_mpi.cpp in a build without it).
+//
+// Every collective is called by all ranks of the group, in the same order, also by ranks that have nothing to send.
+// Sums run in rank order, so that the same ranks give the same bits whatever algorithm carries the data.
+// The start_ forms return at once; the spans stay untouched by the caller until wait() has returned.
 #pragma once
 
+#include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "kernels/types.h"
+
 namespace sy {
+
+// A collective under way; an empty one has nothing to wait for. Dropping a request that was not waited for waits.
+class CommRequest {
+ public:
+  class Operation {
+   public:
+    virtual ~Operation() = default;
+    virtual void wait() = 0;  // called exactly once
+  };
+  CommRequest() = default;
+  explicit CommRequest(std::unique_ptr<Operation> operation) : operation_(std::move(operation)) {}
+  CommRequest(CommRequest&&) = default;
+  CommRequest& operator=(CommRequest&&) = default;
+  void wait() {
+    if (const auto operation = std::move(operation_)) operation->wait();
+  }
+  bool pending() const { return operation_ != nullptr; }
+
+ private:
+  std::unique_ptr<Operation> operation_;
+};
+
+// Where in a step this process is: what a report about waiting ranks names. One per process, written by the trainer
+// and the model, read by the watchdog.
+struct CommPlace {
+  std::atomic<int64_t> step{0};
+  std::atomic<int64_t> layer{-1};  // -1: outside the blocks
+};
 
 class Comm {
  public:
   virtual ~Comm() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
+  virtual const std::string& name() const = 0;  // "world", "tp", ...: for messages
+  // The ranks that give the same color, ordered by key; every rank of this group calls. The result stays valid after
+  // this communicator is gone.
+  virtual std::unique_ptr<Comm> split(int color, int key, const std::string& name) = 0;
+  virtual CommPlace& place() = 0;
+
   // In place; every rank ends with the same bits (a fixed reduction order for a fixed number of ranks).
   virtual void all_reduce_sum(std::span<float> values) = 0;
   virtual void all_reduce_sum(std::span<double> values) = 0;
   virtual void all_reduce_sum(std::span<int64_t> values) = 0;
+
+  // all (set) = what rank 0, 1, ... gave as `mine`, one after the other: size() * mine.size() elements. `mine` may be
+  // this rank's own place in `all`.
+  template <class T>
+  CommRequest start_all_gather(std::span<const T> mine, std::span<T> all) {
+    return start_all_gather_elements(mine.data(), all.data(), static_cast<int64_t>(mine.size()), sizeof(T));
+  }
+  template <class T>
+  void all_gather(std::span<const T> mine, std::span<T> all) {
+    start_all_gather(mine, all).wait();
+  }
+
+  // send holds send_counts[r] elements for rank r, in rank order; recv (set) gets recv_counts[r] elements from rank r,
+  // in rank order. The ranks agree on the counts beforehand.
+  template <class T>
+  CommRequest start_all_to_all(std::span<const T> send, std::span<const int64_t> send_counts, std::span<T> recv,
+                               std::span<const int64_t> recv_counts) {
+    return start_all_to_all_elements(send.data(), send_counts, recv.data(), recv_counts, sizeof(T));
+  }
+  template <class T>
+  void all_to_all(std::span<const T> send, std::span<const int64_t> send_counts, std::span<T> recv,
+                  std::span<const int64_t> recv_counts) {
+    start_all_to_all(send, send_counts, recv, recv_counts).wait();
+  }
+
+  // `all` holds one segment of mine.size() elements per rank; mine (set) = the sum over ranks, in rank order, of their
+  // segments for this rank, added in Acc<T> and rounded once. `mine` may be this rank's own segment of `all`.
+  template <class T>
+  CommRequest start_reduce_scatter_sum(std::span<const T> all, std::span<T> mine);
+  template <class T>
+  void reduce_scatter_sum(std::span<const T> all, std::span<T> mine) {
+    start_reduce_scatter_sum(all, mine).wait();
+  }
+
   virtual void broadcast(std::span<std::byte> bytes, int root) = 0;
   virtual void barrier() = 0;
   // Root gets one string per rank, in rank order; the others an empty vector.
   virtual std::vector<std::string> gather_strings(const std::string& mine, int root) = 0;
   // Every rank gets root's text.
   std::string broadcast_string(std::string text, int root);
+
+ protected:
+  virtual CommRequest start_all_gather_elements(const void* mine, void* all, int64_t count, int64_t element_bytes) = 0;
+  virtual CommRequest start_all_to_all_elements(const void* send, std::span<const int64_t> send_counts, void* recv,
+                                                std::span<const int64_t> recv_counts, int64_t element_bytes) = 0;
 };
+
+template <class T>
+CommRequest Comm::start_reduce_scatter_sum(std::span<const T> all, std::span<T> mine) {
+  // Everybody's segments for this rank arrive side by side; the sum is ours, so its order is too.
+  class Sum final : public CommRequest::Operation {
+   public:
+    Sum(Comm& comm, std::span<const T> all, std::span<T> mine)
+        : mine_(mine), segments_(mine.size() * static_cast<std::size_t>(comm.size())) {
+      const std::vector<int64_t> counts(static_cast<std::size_t>(comm.size()), static_cast<int64_t>(mine.size()));
+      transfer_ = comm.start_all_to_all<T>(all, counts, segments_, counts);
+    }
+    void wait() override {
+      transfer_.wait();
+      const std::size_t count = mine_.size(), ranks = count == 0 ? 0 : segments_.size() / count;
+      constexpr std::size_t kBlock = 1024;  // a block of sums stays in the first cache
+#pragma omp parallel for schedule(static)
+      for (std::size_t begin = 0; begin < count; begin += kBlock) {
+        const std::size_t end = std::min(count, begin + kBlock);
+        Acc<T> sum[kBlock];
+        for (std::size_t i = begin; i < end; ++i) sum[i - begin] = static_cast<Acc<T>>(segments_[i]);
+        for (std::size_t r = 1; r < ranks; ++r)
+          for (std::size_t i = begin; i < end; ++i) sum[i - begin] += static_cast<Acc<T>>(segments_[r * count + i]);
+        for (std::size_t i = begin; i < end; ++i) mine_[i] = static_cast<T>(sum[i - begin]);
+      }
+    }
+
+   private:
+    std::span<T> mine_;
+    std::vector<T> segments_;
+    CommRequest transfer_;
+  };
+  return CommRequest(std::make_unique<Sum>(*this, all, mine));
+}
 
 std::unique_ptr<Comm> make_single_comm();
 
