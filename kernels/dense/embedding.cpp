@@ -1,5 +1,5 @@
-// CPU bodies of the embedding: rows copied; the gradient's rows are dealt out to threads by id, so that one thread adds
-// all tokens of an id in ascending order.
+// CPU bodies of the embedding: rows copied; the gradient's rows are dealt out to threads by row, so that one thread
+// adds all tokens of an id in ascending order.
 #include "kernels/dense/embedding.h"
 
 #include "kernels/cpu/parallel.h"
@@ -10,9 +10,12 @@ namespace sy::kernels {
 template <class T>
 void embedding_forward(Cpu, const EmbeddingForward<T>& args) {
   cpu::parallel_pieces(args.tokens, args.dim, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t)
-      memcpy(args.y + t * args.dim, args.table + int64_t{args.id[t]} * args.dim,
-             static_cast<size_t>(args.dim) * sizeof(T));
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t row = args.id[t] - args.first_row;
+      const size_t bytes = static_cast<size_t>(args.dim) * sizeof(T);
+      if (row >= 0 && row < args.vocab) memcpy(args.y + t * args.dim, args.table + row * args.dim, bytes);
+      else memset(static_cast<void*>(args.y + t * args.dim), 0, bytes);  // zero bits are the number zero
+    }
   });
 }
 
@@ -24,12 +27,12 @@ void embedding_backward(Cpu, const EmbeddingBackward<T>& args) {
   {
     const int threads = omp_get_num_threads(), self = omp_get_thread_num();
     for (int64_t t = 0; t < args.tokens; ++t) {
-      const int64_t id = args.id[t];
-      if (id % threads != self) continue;
+      const int64_t row = args.id[t] - args.first_row;
+      if (row < 0 || row >= args.vocab || row % threads != self) continue;
       const T* dy = args.dy + t * args.dim;
-      A* row = args.dtable + id * args.dim;
+      A* sum = args.dtable + row * args.dim;
       cpu::for_vectors<A>(args.dim, [&](int64_t i, int64_t n) {
-        cpu::store_n(row + i, cpu::load_n(row + i, n) + cpu::load_n(dy + i, n), n);
+        cpu::store_n(sum + i, cpu::load_n(sum + i, n) + cpu::load_n(dy + i, n), n);
       });
     }
   }

@@ -13,7 +13,8 @@ template <class T>
 __global__ void __launch_bounds__(kBlock) embedding_forward_kernel(EmbeddingForward<T> args) {
   const int64_t i = global_thread();
   if (i >= args.tokens * args.dim) return;
-  args.y[i] = args.table[args.id[i / args.dim] * args.dim + i % args.dim];
+  const int64_t row = args.id[i / args.dim] - args.first_row;
+  args.y[i] = row >= 0 && row < args.vocab ? args.table[row * args.dim + i % args.dim] : T(Acc<T>(0));
 }
 
 template <class T>
@@ -22,10 +23,11 @@ __global__ void __launch_bounds__(kBlock) embedding_backward_kernel(EmbeddingBac
   __shared__ unsigned same[kRowsPerBlock];  // per warp: which of its tokens have our id
   const int64_t token = blockIdx.x;
   const int32_t id = args.id[token];
+  if (id < args.first_row || id - args.first_row >= args.vocab) return;  // all threads of the block alike
   int earlier = 0;
   for (int64_t t = threadIdx.x; t < token; t += kBlock) earlier |= args.id[t] == id;
   if (block_max(earlier) != 0) return;
-  A* row = args.dtable + id * args.dim;
+  A* row = args.dtable + (id - args.first_row) * args.dim;
   for (int64_t t0 = token; t0 < args.tokens; t0 += kBlock) {
     const int64_t t = t0 + threadIdx.x;
     const unsigned votes = __ballot_sync(kFullMask, t < args.tokens && args.id[t] == id);

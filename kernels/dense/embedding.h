@@ -1,6 +1,9 @@
-// Embedding rows:  y[t] = table[id[t]].  Backward:  dtable[id[t]] += dy[t], tokens in ascending order (deterministic).
+// Embedding rows:  y[t] = table[id[t] - first_row].  Backward:  dtable[id[t] - first_row] += dy[t], tokens in ascending
+// order (deterministic).
 //
-// table [vocab, dim] in T, id [tokens] i32 in [0, vocab), y [tokens, dim] in T; y is set, dtable in Acc<T> accumulated.
+// table [vocab, dim] in T holds the ids [first_row, first_row + vocab): a rank's share of the vocabulary, or all of it.
+// id [tokens] i32; an id outside the table gives a row of zeros forward and adds nothing backward, so that the rows of
+// all shares add up to the whole table's. y [tokens, dim] in T is set, dtable in Acc<T> accumulated.
 #pragma once
 
 #include "kernels/types.h"
@@ -13,6 +16,7 @@ struct EmbeddingForward {
   const int32_t* id = nullptr;
   T* y = nullptr;
   int64_t tokens = 0, vocab = 0, dim = 0;
+  int64_t first_row = 0;
 };
 
 template <class T>
@@ -21,6 +25,7 @@ struct EmbeddingBackward {
   const int32_t* id = nullptr;
   Acc<T>* dtable = nullptr;
   int64_t tokens = 0, vocab = 0, dim = 0;
+  int64_t first_row = 0;
 };
 
 template <class T>
