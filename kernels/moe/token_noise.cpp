@@ -4,14 +4,15 @@ namespace sy::kernels {
 
 namespace {
 
-// Calls body(t, stream of t's sample, first counter of t's row) for every token.
+// Calls body(i, stream of the token's sample, first counter of the token's row) for the tokens t = first_token + i.
 template <class Args, class Body>
-void for_each_token(const Args& a, RngPurpose purpose, Body body) {
+void for_each_token(const Args& a, int64_t first_token, RngPurpose purpose, Body body) {
   const auto step = static_cast<uint64_t>(a.state->step);
 #pragma omp parallel for schedule(static)
-  for (int64_t t = 0; t < a.tokens; ++t) {
+  for (int64_t i = 0; i < a.tokens; ++i) {
+    const int64_t t = first_token + i;
     const auto sample = static_cast<uint64_t>(a.sample_id[t / a.seq_length]);
-    body(t, Philox::keyed(a.state->seed, step, sample, a.layer, purpose),
+    body(i, Philox::keyed(a.state->seed, step, sample, a.layer, purpose),
          static_cast<uint64_t>((t % a.seq_length) * a.columns));
   }
 }
@@ -20,7 +21,7 @@ void for_each_token(const Args& a, RngPurpose purpose, Body body) {
 
 template <class A>
 void token_noise(Cpu, const TokenNoise<A>& a) {
-  for_each_token(a, a.purpose, [&](int64_t t, const Philox& stream, uint64_t first) {
+  for_each_token(a, 0, a.purpose, [&](int64_t t, const Philox& stream, uint64_t first) {
     for (int64_t c = 0; c < a.columns; ++c)
       a.noise[t * a.columns + c] = static_cast<A>(noise_value(stream, first + static_cast<uint64_t>(c), a.kind));
   });
@@ -28,11 +29,11 @@ void token_noise(Cpu, const TokenNoise<A>& a) {
 
 template <class T>
 void input_jitter(Cpu, const InputJitter<T>& a) {
-  for_each_token(a, RngPurpose::kInputJitter, [&](int64_t t, const Philox& stream, uint64_t first) {
+  for_each_token(a, a.first_token, RngPurpose::kInputJitter, [&](int64_t i, const Philox& stream, uint64_t first) {
     for (int64_t c = 0; c < a.columns; ++c) {
       const auto factor =
           static_cast<Acc<T>>(1.0 + a.epsilon * (2.0 * stream.uniform(first + static_cast<uint64_t>(c)) - 1.0));
-      a.y[t * a.columns + c] = T(static_cast<Acc<T>>(a.x[t * a.columns + c]) * factor);
+      a.y[i * a.columns + c] = T(static_cast<Acc<T>>(a.x[i * a.columns + c]) * factor);
     }
   });
 }

@@ -8,15 +8,15 @@ namespace {
 
 using namespace cuda;
 
-// The stream of element i's sample, and the element's counter in it.
+// The stream of the sample of token t, and the counter of the token's element c in it.
 struct Address {
   Philox stream;
   uint64_t counter;
 };
 
 template <class Args>
-__device__ inline Address address_of(const Args& args, RngPurpose purpose, int64_t i) {
-  const int64_t t = i / args.columns, in_sample = t % args.seq_length * args.columns + i % args.columns;
+__device__ inline Address address_of(const Args& args, RngPurpose purpose, int64_t t, int64_t c) {
+  const int64_t in_sample = t % args.seq_length * args.columns + c;
   const uint64_t sample = static_cast<uint64_t>(args.sample_id[t / args.seq_length]);
   const uint64_t step = static_cast<uint64_t>(args.state->step);
   return {Philox::keyed(args.state->seed, step, sample, args.layer, purpose), static_cast<uint64_t>(in_sample)};
@@ -26,7 +26,7 @@ template <class A>
 __global__ void __launch_bounds__(kBlock) token_noise_kernel(TokenNoise<A> args) {
   const int64_t i = global_thread();
   if (i >= args.tokens * args.columns) return;
-  const Address address = address_of(args, args.purpose, i);
+  const Address address = address_of(args, args.purpose, i / args.columns, i % args.columns);
   args.noise[i] = static_cast<A>(noise_value(address.stream, address.counter, args.kind));
 }
 
@@ -35,7 +35,8 @@ __global__ void __launch_bounds__(kBlock) input_jitter_kernel(InputJitter<T> arg
   using A = Acc<T>;
   const int64_t i = global_thread();
   if (i >= args.tokens * args.columns) return;
-  const Address address = address_of(args, RngPurpose::kInputJitter, i);
+  const int64_t t = args.first_token + i / args.columns;
+  const Address address = address_of(args, RngPurpose::kInputJitter, t, i % args.columns);
   const double u = address.stream.uniform(address.counter);
   args.y[i] = T(A(args.x[i]) * static_cast<A>(1.0 + args.epsilon * (2.0 * u - 1.0)));
 }

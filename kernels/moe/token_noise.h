@@ -4,7 +4,9 @@
 // sample_id [tokens/seq_length] i64: global sample index of each sequence. Element (t, c) has counter
 // (t mod seq_length) * columns + c under the key of its sample.
 // token_noise:  noise[t, c] (A, set): uniform in (0,1), standard normal, or standard Gumbel (-log(-log u)).
-// input_jitter: y[t, c] (T, set) = x[t, c] * (1 + epsilon * (2u - 1))   (Switch; the same call on dy is its backward)
+// input_jitter: y[i, c] (T, set) = x[i, c] * (1 + epsilon * (2u - 1))   (Switch; the same call on dy is its backward)
+//   x and y hold the tokens [first_token, first_token + tokens) of the micro-batch, sample_id all of its samples: row i
+//   draws the numbers of token t = first_token + i.
 #pragma once
 
 #include "kernels/philox.h"
@@ -33,6 +35,7 @@ struct InputJitter {
   const int64_t* sample_id = nullptr;
   const StepState* state = nullptr;
   int64_t tokens = 0, columns = 1, seq_length = 0;
+  int64_t first_token = 0;
   uint32_t layer = 0;
   double epsilon = 0;
 };
