@@ -124,9 +124,12 @@ TYPED_TEST(DenseCuda, EmbeddingAndItsGradientEqualTheCpu) {
   struct Shape {
     int64_t tokens, vocab, dim;
     int32_t highest_id;
+    int64_t first_row = 0;
   };
-  for (const auto& [tokens, vocab, dim, highest] :
-       {Shape{0, 5, 4, 4}, Shape{1, 1, 1, 0}, Shape{30, 9, 20, 8}, Shape{600, 3, 5, 0}, Shape{300, 50, 270, 49}}) {
+  // The last two: tables of a part of the ids, the last one of none that occurs.
+  for (const auto& [tokens, vocab, dim, highest, first_row] :
+       {Shape{0, 5, 4, 4}, Shape{1, 1, 1, 0}, Shape{30, 9, 20, 8}, Shape{600, 3, 5, 0}, Shape{300, 50, 270, 49},
+        Shape{300, 20, 33, 49, 15}, Shape{40, 10, 5, 9, 10}}) {
     SCOPED_TRACE(testing::Message() << tokens << " tokens of " << vocab);
     const std::vector<T> table = random_normal<T>(vocab * dim, 1), dy = random_normal<T>(tokens * dim, 2);
     const std::vector<A> dtable = random_normal<A>(vocab * dim, 3);
@@ -138,14 +141,16 @@ TYPED_TEST(DenseCuda, EmbeddingAndItsGradientEqualTheCpu) {
                                               .y = side.template out<T>(tokens * dim, kExact),
                                               .tokens = tokens,
                                               .vocab = vocab,
-                                              .dim = dim});
+                                              .dim = dim,
+                                              .first_row = first_row});
       // The same additions in the same order: equal to the bit.
       kernels::embedding_backward<T>(backend, {.dy = side.in(dy),
                                                .id = ids,
                                                .dtable = side.inout(dtable, kExact),
                                                .tokens = tokens,
                                                .vocab = vocab,
-                                               .dim = dim});
+                                               .dim = dim,
+                                               .first_row = first_row});
     });
   }
 }

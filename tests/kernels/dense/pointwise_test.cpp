@@ -53,6 +53,43 @@ TYPED_TEST(EmbeddingTest, CopiesRowsAndAddsGradientsOfRepeatedIdsInTokenOrder) {
   }
 }
 
+// Shares of 5, 4 and 4 rows; ids -1 and 13 lie in none.
+TYPED_TEST(EmbeddingTest, EachShareOfTheRowsServesItsIdsAndGivesZerosForTheOthers) {
+  using T = TypeParam;
+  using A = Acc<T>;
+  const int64_t tokens = 700, dim = 37;
+  std::vector<int32_t> id;
+  for (int64_t t = 0; t < tokens; ++t) id.push_back(static_cast<int32_t>(t * 7 % 15 - 1));
+  struct Share {
+    int64_t first, rows;
+  };
+  for (const auto& [first, rows] : {Share{0, 5}, Share{5, 4}, Share{9, 4}}) {
+    const auto table = random_vector<T>(rows * dim, 1), dy = random_vector<T>(tokens * dim, 2);
+    const auto before = random_vector<A>(rows * dim, 3);
+    std::vector<T> y(static_cast<size_t>(tokens * dim), from_double<T>(-7)), want_y(y.size(), from_double<T>(0));
+    std::vector<A> want = before;
+    for (int64_t t = 0; t < tokens; ++t) {
+      if (id[t] < first || id[t] >= first + rows) continue;
+      for (int64_t i = 0; i < dim; ++i) {
+        want_y[t * dim + i] = table[(id[t] - first) * dim + i];
+        want[(id[t] - first) * dim + i] += static_cast<A>(dy[t * dim + i]);
+      }
+    }
+    kernels::embedding_forward(
+        Cpu{}, kernels::EmbeddingForward<T>{table.data(), id.data(), y.data(), tokens, rows, dim, first});
+    EXPECT_TRUE(same_bits(y, want_y)) << "rows from " << first;
+    for (const int threads : {1, 3}) {
+      const auto got = with_threads(threads, [&, first = first, rows = rows] {
+        std::vector<A> dtable = before;
+        kernels::embedding_backward(
+            Cpu{}, kernels::EmbeddingBackward<T>{dy.data(), id.data(), dtable.data(), tokens, rows, dim, first});
+        return dtable;
+      });
+      EXPECT_TRUE(same_bits(got, want)) << "rows from " << first << ", " << threads << " threads";
+    }
+  }
+}
+
 TYPED_TEST(SwigluTest, ForwardAndBackwardEqualF64LoopsUpToTheDeviceSideRowCount) {
   using T = TypeParam;
   for (const int64_t rows : {0, 1, 7, 211})
