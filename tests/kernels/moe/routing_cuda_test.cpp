@@ -212,8 +212,8 @@ TYPED_TEST(RoutingCuda, GateWeightsAndTheirGradientsEqualTheCpu) {
 }
 
 template <class T>
-void expect_equal_jitter(int64_t tokens, int64_t columns, int64_t length, const std::vector<int64_t>& sample,
-                         const StepState& state) {
+void expect_equal_jitter(int64_t first_token, int64_t tokens, int64_t columns, int64_t length,
+                         const std::vector<int64_t>& sample, const StepState& state) {
   const std::vector<T> x = random_normal<T>(tokens * columns, 1);
   expect_cuda_equals_cpu([&](auto& side, auto backend) {
     kernels::input_jitter<T>(backend, {.x = side.in(x),
@@ -223,6 +223,7 @@ void expect_equal_jitter(int64_t tokens, int64_t columns, int64_t length, const 
                                        .tokens = tokens,
                                        .columns = columns,
                                        .seq_length = length,
+                                       .first_token = first_token,
                                        .layer = 3,
                                        .epsilon = 0.1});
   });
@@ -252,8 +253,10 @@ TYPED_TEST(RoutingCuda, NoiseIsTheSameAsOnTheCpu) {
                                           .layer = 2,
                                           .kind = kind});
       });
-    expect_equal_jitter<A>(T, c.columns, c.length, sample, state);
-    expect_equal_jitter<bf16>(T, c.columns, c.length, sample, state);
+    for (const int64_t first : {int64_t{0}, T / 3}) {
+      expect_equal_jitter<A>(first, T - first, c.columns, c.length, sample, state);
+      expect_equal_jitter<bf16>(first, T - first, c.columns, c.length, sample, state);
+    }
   }
 }
 
