@@ -10,6 +10,8 @@
 #include <nlohmann/json.hpp>
 
 #include "csrc/models/weights.h"
+#include "trainer/dry_run.h"
+#include "trainer/layout.h"
 #include "trainer/sampler.h"
 #include "trainer/session.h"
 #include "trainer/train_step.h"
@@ -26,7 +28,7 @@ nlohmann::json read_json(const std::string& path) {
 
 // The case's files in our config: a Mixtral-shaped model, constant learning rate, no auxiliary loss.
 Config case_config(const nlohmann::json& model, const nlohmann::json& training, int64_t micro_batch,
-                   const std::string& dtype, int64_t threads) {
+                   const std::string& dtype, int64_t threads, int64_t expert_parallel, int64_t num_ranks) {
   const auto text = fmt::format(
       "model: {{vocab_size: {}, hidden_size: {}, num_hidden_layers: {}, num_attention_heads: {}, num_key_value_heads: "
       "{}, "
@@ -37,6 +39,7 @@ Config case_config(const nlohmann::json& model, const nlohmann::json& training, 
       "optimizer: {{lr: {}, lr_decay_style: constant, weight_decay: {}, weight_decay_on: all, adam_beta1: {}, "
       "adam_beta2: {}, "
       "adam_eps: {}, clip_grad: {}}}\n"
+      "parallel: {{expert_model_parallel_size: {}}}\n"
       "device: {{threads: {}}}\n",
       model["vocab_size"].get<int64_t>(), model["hidden_size"].get<int64_t>(),
       model["num_hidden_layers"].get<int64_t>(), model["num_attention_heads"].get<int64_t>(),
@@ -48,8 +51,8 @@ Config case_config(const nlohmann::json& model, const nlohmann::json& training, 
       training["sequence"].get<int64_t>(), dtype, training["seed"].get<int64_t>(),
       training["learning_rate"].get<double>(), training["weight_decay"].get<double>(), training["beta1"].get<double>(),
       training["beta2"].get<double>(), training["epsilon"].get<double>(), training["max_grad_norm"].get<double>(),
-      threads);
-  return parse_config(text, "case", {});
+      expert_parallel, threads);
+  return parse_config(text, "case", {}, num_ranks);
 }
 
 std::vector<int32_t> read_tokens(const std::string& path) {
@@ -66,10 +69,11 @@ std::vector<int32_t> read_tokens(const std::string& path) {
 int run_bench(int argc, char** argv, Comm& comm) {
   CLI::App app("Time full training steps on a shared case; prints one line of json", "switchyard bench");
   std::string what, directory = "build/peers_case", dtype = "f32";
-  int64_t threads = 0;
+  int64_t threads = 0, expert_parallel = 1;
   app.add_option("what", what, "step")->required()->check(CLI::IsMember({"step"}));
   app.add_option("--case", directory, "written by benchmarks/peers/make_case.py");
   app.add_option("--threads", threads, "CPU threads per rank; 0: the cores this rank may use");
+  app.add_option("--expert-parallel", expert_parallel, "ranks that share the experts");
   app.add_option("--dtype", dtype, "f32, bf16 or f64");
   try {
     app.parse(argc, argv);
@@ -79,15 +83,16 @@ int run_bench(int argc, char** argv, Comm& comm) {
   const auto model = read_json(directory + "/config.json"), training = read_json(directory + "/case.json");
   const int64_t batch = training["batch"], length = training["sequence"], steps = training["steps"];
   const int64_t micro = batch / comm.size();
-  const Config config = case_config(model, training, micro, dtype, threads);
+  const Config config = case_config(model, training, micro, dtype, threads, expert_parallel, comm.size());
   const std::vector<int32_t> tokens = read_tokens(directory + "/tokens.bin");
 
-  const auto ctx = make_context(config, comm);
+  const std::unique_ptr<Mesh> mesh = make_mesh(config, comm);
+  const auto ctx = make_context(config, *mesh);
   Decoder decoder(*ctx, config.model, config.moe, {.dtype = training_dtype(config.train.dtype)});
-  decoder.parameters().make_masters();
+  decoder.parameters().make_training_buffers();
   load_weights(*ctx, decoder, SafetensorsReader(directory + "/weights.safetensors"), mixtral_name);
   Optimizer optimizer(*ctx, decoder, config.optimizer);
-  TrainStep step(*ctx, decoder, optimizer, comm, length);
+  TrainStep step(*ctx, decoder, optimizer, length);
 
   const std::vector<int32_t> start(static_cast<std::size_t>(length), 0);
   std::vector<double> losses, seconds;
@@ -109,7 +114,7 @@ int run_bench(int argc, char** argv, Comm& comm) {
   const double median = timed[timed.size() / 2];
   const double rate = static_cast<double>(batch * length) / median;
   const nlohmann::json out = {
-      {"tokens_per_second", rate}, {"tflops", rate * decoder.training_flops_per_token(length) * 1e-12},
+      {"tokens_per_second", rate}, {"tflops", rate * model_size(config).training_flops_per_token * 1e-12},
       {"step_seconds", median},    {"loss_step20", losses.back()},
       {"losses", losses},          {"peak_bytes", ctx->allocator().use().total_peak_bytes}};
   if (comm.rank() == 0) fmt::print("{}\n", out.dump());

@@ -1,56 +1,34 @@
 #include "trainer/checkpointing.h"
 
-#include <cstring>
-#include <functional>
+#include "parallel/mesh.h"
 
 namespace sy {
 
 namespace {
 
-// The file part of a parameter and where its elements lie in the whole: parts are contiguous runs.
-struct Run {
-  const ParameterPart* part;
-  int64_t begin, count;
-};
+const std::vector<std::string> kMomentPrefixes = {"optimizer.m.", "optimizer.v."};
 
-std::vector<Run> runs(const Parameter& p) {
-  const Shape& shape = p.value.shape();
-  std::vector<Run> all;
-  for (const ParameterPart& part : p.parts) {
-    const int64_t count = shape_count(part.shape);
-    const int64_t columns = part.rows == 0 ? 0 : count / part.rows;
-    const int64_t first_row = part.expert >= 0 ? part.expert * shape[1] + part.row_begin : part.row_begin;
-    all.push_back({&part, first_row * columns, count});
-  }
-  return all;
-}
-
-struct Entry {
-  std::string prefix;  // of the tensor's name in the checkpoint
-  Parameter* parameter;
-  Tensor tensor;  // undefined: stored, but not wanted
+CheckpointTensor tensor_of(const std::string& prefix, const Parameter& p, const ParameterPart& part) {
   // Values and moments are stored in the accumulation type, whether or not this process keeps masters.
-  DType dtype() const { return accumulation_dtype(parameter->value.dtype()); }
-};
-
-std::vector<Entry> entries(Decoder& decoder, Optimizer* optimizer) {
-  std::vector<Entry> all;
-  for (Parameter& p : decoder.parameters().all()) all.push_back({"", &p, ParameterList::exact(p)});
-  std::size_t index = 0;
-  for (Parameter& p : decoder.parameters().all()) {
-    const auto* mv = optimizer != nullptr ? &optimizer->moments()[index++] : nullptr;
-    all.push_back({"optimizer.m.", &p, mv != nullptr ? mv->m : Tensor()});
-    all.push_back({"optimizer.v.", &p, mv != nullptr ? mv->v : Tensor()});
-  }
-  return all;
-}
-
-CheckpointTensor tensor_of(const Entry& entry, const ParameterPart& part) {
-  return {entry.prefix + entry.parameter->name, part.name, entry.dtype(), part.shape};
+  return {prefix + part.name, "", accumulation_dtype(p.value.dtype()), part.shape};
 }
 
 CheckpointTensor tensor_of(const moe::StateTensor& state) {
   return {"state." + state.name, "", state.tensor.dtype(), state.tensor.shape()};
+}
+
+// Every tensor of a checkpoint of this model: a rank of a mesh holds only some of them.
+std::vector<CheckpointTensor> all_tensors(Decoder& decoder) {
+  Context meta(DeviceType::meta);
+  Decoder whole(meta, decoder.config(), decoder.moe_config(), decoder.options());
+  std::vector<CheckpointTensor> all;
+  for (const Parameter& p : whole.parameters().all())
+    for (const ParameterPart& part : p.parts) {
+      all.push_back(tensor_of("", p, part));
+      for (const std::string& prefix : kMomentPrefixes) all.push_back(tensor_of(prefix, p, part));
+    }
+  for (const moe::StateTensor& s : whole.state()) all.push_back(tensor_of(s));
+  return all;
 }
 
 // The bytes of a tensor on the host: the tensor itself on the CPU, a copy otherwise.
@@ -72,42 +50,57 @@ CheckpointRanks checkpoint_ranks(Comm& comm) {
   return ranks;
 }
 
-std::string save_checkpoint(Context& ctx, Decoder& decoder, Optimizer& optimizer, Comm& comm, const std::string& folder,
+std::string save_checkpoint(Context& ctx, Decoder& decoder, Optimizer& optimizer, const std::string& folder,
                             const CheckpointState& state, int64_t keep_last) {
   std::vector<std::vector<std::byte>> copies;
   std::vector<PieceView> pieces;
-  int64_t index = 0;
-  for (const Entry& entry : entries(decoder, &optimizer)) {
-    if (index++ % comm.size() != comm.rank()) continue;
-    const std::byte* bytes = host_bytes(ctx, entry.tensor, copies);
-    for (const Run& run : runs(*entry.parameter))
-      pieces.push_back({tensor_of(entry, *run.part), Region::whole(Box::whole(run.part->shape)),
-                        bytes + run.begin * dtype_bytes(entry.tensor.dtype())});
+  auto moments = optimizer.moments().begin();
+  for (const ParameterBucket& bucket : decoder.parameters().buckets()) {
+    const auto& [m, v] = *moments++;
+    if (!bucket.counts) continue;
+    const std::vector<OwnedPart> owned = ParameterList::owned_parts(bucket);
+    const auto add = [&](const std::string& prefix, const Tensor& share) {
+      const std::byte* bytes = host_bytes(ctx, share, copies);
+      for (const OwnedPart& piece : owned)
+        pieces.push_back({tensor_of(prefix, *piece.parameter, *piece.part), piece.region,
+                          bytes + piece.share * dtype_bytes(share.dtype())});
+    };
+    add("", ParameterList::exact_share(bucket));
+    add(kMomentPrefixes[0], m);
+    add(kMomentPrefixes[1], v);
   }
-  if (comm.rank() == 0)
+  if (ctx.mesh == nullptr || ctx.mesh->world().rank() == 0)
     for (const moe::StateTensor& s : decoder.state())
       pieces.push_back({tensor_of(s), Region::whole(Box::whole(s.tensor.shape())), host_bytes(ctx, s.tensor, copies)});
-  return write_checkpoint(folder, state, pieces, {}, checkpoint_ranks(comm), keep_last);
+  const CheckpointRanks ranks = ctx.mesh == nullptr ? CheckpointRanks() : checkpoint_ranks(ctx.mesh->world());
+  return write_checkpoint(folder, state, pieces, {}, ranks, keep_last);
 }
 
 void load_checkpoint(Context& ctx, Decoder& decoder, Optimizer* optimizer, const CheckpointReader& reader) {
-  const std::vector<Entry> stored = entries(decoder, optimizer);
-  std::vector<CheckpointTensor> expected;
-  for (const Entry& entry : stored)
-    for (const ParameterPart& part : entry.parameter->parts) expected.push_back(tensor_of(entry, part));
-  for (const moe::StateTensor& s : decoder.state()) expected.push_back(tensor_of(s));
-  reader.require_tensors(expected);
-
-  for (const Entry& entry : stored) {
-    if (!entry.tensor.defined()) continue;
-    const int64_t element = dtype_bytes(entry.dtype());
+  reader.require_tensors(all_tensors(decoder));
+  for (Parameter& p : decoder.parameters().all()) {
+    const int64_t element = dtype_bytes(accumulation_dtype(p.value.dtype()));
     // Padding rows, which no part covers, stay zero.
-    std::vector<std::byte> whole(static_cast<std::size_t>(entry.parameter->value.count() * element));
-    for (const Run& run : runs(*entry.parameter))
-      reader.read_box(entry.prefix + entry.parameter->name, run.part->name, Box::whole(run.part->shape),
-                      whole.data() + run.begin * element);
-    if (entry.prefix.empty()) decoder.parameters().set_exact(*entry.parameter, whole.data());
-    else ctx.copy_from_host(entry.tensor, whole.data());
+    std::vector<std::byte> values(static_cast<std::size_t>(p.value.count() * element));
+    for (const ParameterPart& part : p.parts)
+      reader.read_box(part.name, "", part.box, values.data() + part.offset * element);
+    decoder.parameters().set_exact(p, values.data());
+  }
+  if (optimizer != nullptr) {
+    auto moments = optimizer->moments().begin();
+    for (const ParameterBucket& bucket : decoder.parameters().buckets()) {
+      const auto& [m, v] = *moments++;
+      const std::vector<OwnedPart> owned = ParameterList::owned_parts(bucket);
+      const auto read = [&](const std::string& prefix, const Tensor& share) {
+        std::vector<std::byte> values(static_cast<std::size_t>(share.bytes()));
+        for (const OwnedPart& piece : owned)
+          reader.read_region(prefix + piece.part->name, "", piece.region,
+                             values.data() + piece.share * dtype_bytes(share.dtype()));
+        ctx.copy_from_host(share, values.data());
+      };
+      read(kMomentPrefixes[0], m);
+      read(kMomentPrefixes[1], v);
+    }
   }
   for (const moe::StateTensor& s : decoder.state()) {
     std::vector<std::byte> bytes(static_cast<std::size_t>(s.tensor.bytes()));

@@ -1,8 +1,9 @@
 // Training state <-> checkpoint directory: parameters (exact values, per part), moments, router state.
 //
-// Tensors in a checkpoint: "<parameter>" with the part's Hugging Face name, "optimizer.m.<parameter>" and
-// "optimizer.v.<parameter>" likewise, "state.<name>". Vocabulary padding is not stored (its values and moments are
-// zero). Rank r of n writes the parameters whose index is r modulo n; any number of ranks reads.
+// Tensors in a checkpoint: "<name>" for every Hugging Face tensor of the model, "optimizer.m.<name>" and
+// "optimizer.v.<name>", "state.<name>". Vocabulary padding is not stored (its values and moments are zero). A rank
+// writes its share of each bucket: flat ranges inside the boxes that it holds of the tensors. Any mesh reads what any
+// mesh wrote.
 #pragma once
 
 #include <string>
@@ -16,8 +17,8 @@ namespace sy {
 
 CheckpointRanks checkpoint_ranks(Comm& comm);
 
-// Every rank calls; returns the published directory.
-std::string save_checkpoint(Context& ctx, Decoder& decoder, Optimizer& optimizer, Comm& comm, const std::string& folder,
+// Every rank of ctx's mesh calls; returns the published directory.
+std::string save_checkpoint(Context& ctx, Decoder& decoder, Optimizer& optimizer, const std::string& folder,
                             const CheckpointState& state, int64_t keep_last);
 
 // Sets parameters, router state and, when given, the optimizer's moments; a model for generation needs neither masters

@@ -6,6 +6,7 @@
 #include "csrc/io/print_fields.h"
 #include "csrc/io/yaml_document.h"
 #include "csrc/io/yaml_fields.h"
+#include "trainer/layout.h"
 
 namespace sy {
 
@@ -27,12 +28,22 @@ void require_schedule_fits(const Config& c, Fields& f) {
 Config read_config(YamlDocument document, const std::vector<std::string>& overrides, int64_t num_ranks) {
   for (const std::string& assignment : overrides) document.apply_override(assignment);
   Config config;
+  read_fields(document, "", [&](Fields& f) { describe(config, f); });
+  // Layouts are judged once every key is known to be sound by itself.
   read_fields(document, "", [&](Fields& f) {
     describe(config, f);
-    const int64_t wave = config.train.micro_batch_size * num_ranks;
+    if (num_ranks == 0) return;
+    const MeshSizes mesh = mesh_sizes(config.parallel, num_ranks);
+    const std::string why = why_illegal(mesh, mesh_demands(config));
+    f.require(
+        why.empty(),
+        mesh.ranks % mesh.tensor != 0 ? "parallel.tensor_model_parallel_size" : "parallel.expert_model_parallel_size",
+        why);
+    if (!why.empty()) return;
+    const int64_t wave = config.train.micro_batch_size * mesh.data();
     f.require(config.train.global_batch_size % wave == 0, "train.global_batch_size",
               fmt::format("{} is not a multiple of micro_batch_size {} x {} data-parallel ranks; {} is",
-                          config.train.global_batch_size, config.train.micro_batch_size, num_ranks,
+                          config.train.global_batch_size, config.train.micro_batch_size, mesh.data(),
                           (config.train.global_batch_size / wave + 1) * wave));
   });
   if (config.logging.run_dir.empty()) {

@@ -28,7 +28,8 @@ struct Config {
 void describe(Config& config, Fields& fields);
 
 // Reads a YAML file and overrides ("train.lr=1e-3", applied in order), fills in what depends on the file's name (the
-// run folder) and checks that `num_ranks` data-parallel ranks can share a batch. UserError names file and line.
+// run folder) and checks that `num_ranks` ranks can share the model and a batch (0: however many there will be).
+// UserError names file and line.
 Config load_config(const std::string& path, const std::vector<std::string>& overrides, int64_t num_ranks = 1);
 // The same from text; `name` stands for the path.
 Config parse_config(const std::string& text, const std::string& name, const std::vector<std::string>& overrides,

@@ -7,18 +7,32 @@
 
 namespace sy {
 
+namespace {
+
+ModelSize size_of(const Decoder& decoder, int64_t seq_length) {
+  return {.total_parameters = decoder.total_parameters(),
+          .active_parameters = decoder.active_parameters(),
+          .training_flops_per_token = decoder.training_flops_per_token(seq_length)};
+}
+
+}  // namespace
+
+ModelSize model_size(const Config& config) {
+  Context ctx(DeviceType::meta);
+  return size_of(Decoder(ctx, config.model, config.moe, {.dtype = training_dtype(config.train.dtype)}),
+                 config.train.seq_length);
+}
+
 DryRun dry_run(const Config& config) {
   Context ctx(DeviceType::meta);
   ctx.host_step_state.seed = static_cast<uint64_t>(config.train.seed);
-  const auto comm = make_single_comm();
   Decoder decoder(ctx, config.model, config.moe,
                   {.dtype = training_dtype(config.train.dtype),
                    .seed = static_cast<uint64_t>(config.train.seed),
                    .recompute = config.train.recompute == Recompute::kFull});
-  decoder.parameters().make_masters();
   Optimizer optimizer(ctx, decoder, config.optimizer);
   const int64_t seq_length = config.train.seq_length;
-  TrainStep step(ctx, decoder, optimizer, *comm, seq_length);
+  TrainStep step(ctx, decoder, optimizer, seq_length);
   const std::vector<int32_t> zeros(static_cast<std::size_t>(seq_length), 0);
   // Two waves: the second meets gradients that the first has left, as in a real step with accumulation.
   const int64_t waves = config.train.global_batch_size > config.train.micro_batch_size ? 2 : 1;
@@ -27,9 +41,7 @@ DryRun dry_run(const Config& config) {
       builder.add(zeros.data(), zeros.data(), zeros.data(), i);
   });
   return {.memory = ctx.allocator().use(),
-          .total_parameters = decoder.total_parameters(),
-          .active_parameters = decoder.active_parameters(),
-          .training_flops_per_token = decoder.training_flops_per_token(seq_length),
+          .model = size_of(decoder, seq_length),
           .moe_layers = static_cast<int64_t>(decoder.moe_layers().size())};
 }
 

@@ -7,10 +7,16 @@
 
 namespace sy {
 
-struct DryRun {
-  MemoryUse memory;  // live after, and peaks over, one whole step on one rank
+// A model by itself, whatever the ranks that share it.
+struct ModelSize {
   int64_t total_parameters = 0, active_parameters = 0;
   double training_flops_per_token = 0;
+};
+ModelSize model_size(const Config& config);
+
+struct DryRun {
+  MemoryUse memory;  // live after, and peaks over, one whole step on one rank
+  ModelSize model;
   int64_t moe_layers = 0;
 };
 

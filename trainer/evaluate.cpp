@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "parallel/mesh.h"
 #include "trainer/batch.h"
 
 namespace sy {
@@ -23,8 +24,7 @@ std::vector<int64_t> bytes_per_token(const Tokenizer& tokenizer) {
 }  // namespace
 
 EvalReport evaluate(Context& ctx, Decoder& decoder, const std::vector<std::unique_ptr<EvalDataset>>& sets,
-                    const Tokenizer& tokenizer, int64_t seq_length, int64_t micro_batch_size, int64_t max_windows,
-                    Comm& comm) {
+                    const Tokenizer& tokenizer, int64_t seq_length, int64_t micro_batch_size, int64_t max_windows) {
   struct Window {
     const EvalDataset* set;
     int64_t index;
@@ -44,7 +44,11 @@ EvalReport evaluate(Context& ctx, Decoder& decoder, const std::vector<std::uniqu
   int64_t sums[2] = {0, 0};  // tokens, bytes
   const auto count = static_cast<int64_t>(windows.size());
   std::vector<int32_t> tokens(static_cast<std::size_t>(seq_length)), targets(tokens.size()), start(tokens.size());
-  for (int64_t begin = comm.rank() * micro_batch_size; begin < count; begin += comm.size() * micro_batch_size) {
+  const int64_t ranks = ctx.mesh == nullptr ? 1 : ctx.mesh->data().size();
+  const int64_t rank = ctx.mesh == nullptr ? 0 : ctx.mesh->data_rank();
+  const int64_t wave = ranks * micro_batch_size;
+  for (int64_t first = 0; first < count; first += wave) {
+    const int64_t begin = first + rank * micro_batch_size;
     BatchBuilder builder(seq_length);
     for (int64_t i = begin; i < std::min(count, begin + micro_batch_size); ++i) {
       const Window& w = windows[static_cast<std::size_t>(i)];
@@ -54,11 +58,20 @@ EvalReport evaluate(Context& ctx, Decoder& decoder, const std::vector<std::uniqu
       builder.add(tokens.data(), targets.data(), start.data(), i);
     }
     sums[0] += builder.num_targets();
+    // A rank for which nothing is left in the last wave scores nothing, but takes part: ranks may share experts.
+    if (begin >= count) {
+      std::fill(tokens.begin(), tokens.end(), 0);
+      std::fill(targets.begin(), targets.end(), -1);
+      std::fill(start.begin(), start.end(), 0);
+      builder.add(tokens.data(), targets.data(), start.data(), 0);
+    }
     decoder.forward_loss(builder.build(ctx), sink);
   }
   double loss = ctx.to_host<double>(sink.slot("lm_loss"))[0];
-  comm.all_reduce_sum(std::span<double>(&loss, 1));
-  comm.all_reduce_sum(std::span<int64_t>(sums));
+  if (ctx.mesh != nullptr) {
+    ctx.mesh->data().all_reduce_sum(std::span<double>(&loss, 1));
+    ctx.mesh->data().all_reduce_sum(std::span<int64_t>(sums));
+  }
   ctx.host_step_state = saved;
   ctx.upload_step_state();
 

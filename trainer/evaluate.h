@@ -7,7 +7,6 @@
 
 #include "csrc/io/tokenizer.h"
 #include "csrc/models/decoder.h"
-#include "parallel/comm.h"
 #include "trainer/dataset.h"
 
 namespace sy {
@@ -18,9 +17,9 @@ struct EvalReport {
   int64_t tokens = 0;
 };
 
-// Scores up to `max_windows` windows of all sets together (0: all), micro_batch_size at a time.
+// All ranks of ctx's mesh call, and score equal shares. Scores up to `max_windows` windows of all sets together (0:
+// all), micro_batch_size at a time.
 EvalReport evaluate(Context& ctx, Decoder& decoder, const std::vector<std::unique_ptr<EvalDataset>>& sets,
-                    const Tokenizer& tokenizer, int64_t seq_length, int64_t micro_batch_size, int64_t max_windows,
-                    Comm& comm);
+                    const Tokenizer& tokenizer, int64_t seq_length, int64_t micro_batch_size, int64_t max_windows);
 
 }  // namespace sy

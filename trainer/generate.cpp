@@ -150,9 +150,11 @@ int run_generate(int argc, char** argv) {
   }
   options.use_cache = !no_cache;
   const CheckpointReader reader(resolve_checkpoint(path));
-  const Config config = parse_config(reader.state().config_text, reader.directory() + "/state.json", {});
+  const Config config = parse_config(reader.state().config_text, reader.directory() + "/state.json", {},
+                                     /*num_ranks=*/0);  // the layout that trained it does not matter
   const auto comm = make_single_comm();
-  const auto ctx = make_context(config, *comm);
+  Mesh mesh(*comm, {});
+  const auto ctx = make_context(config, mesh);
   Decoder decoder(*ctx, config.model, config.moe,
                   {.dtype = training_dtype(config.train.dtype), .seed = static_cast<uint64_t>(config.train.seed)});
   load_checkpoint(*ctx, decoder, nullptr, reader);

@@ -24,12 +24,12 @@ std::string count_text(double n) {
 }
 
 void inspect_config(const std::string& path, const std::vector<std::string>& overrides, bool as_json) {
-  const Config config = load_config(path, overrides);
+  const Config config = load_config(path, overrides, /*num_ranks=*/0);
   const DryRun dry = dry_run(config);
   if (as_json) {
-    nlohmann::json out = {{"total_parameters", dry.total_parameters},
-                          {"active_parameters", dry.active_parameters},
-                          {"training_flops_per_token", dry.training_flops_per_token},
+    nlohmann::json out = {{"total_parameters", dry.model.total_parameters},
+                          {"active_parameters", dry.model.active_parameters},
+                          {"training_flops_per_token", dry.model.training_flops_per_token},
                           {"peak_bytes", dry.memory.total_peak_bytes}};
     for (int k = 0; k < kNumMemoryKinds; ++k)
       out["peak_bytes_by_kind"][memory_kind_name(static_cast<MemoryKind>(k))] =
@@ -39,13 +39,14 @@ void inspect_config(const std::string& path, const std::vector<std::string>& ove
   }
   fmt::print("{}\n", path);
   fmt::print("  parameters            {} total, {} active per token\n",
-             count_text(static_cast<double>(dry.total_parameters)),
-             count_text(static_cast<double>(dry.active_parameters)));
+             count_text(static_cast<double>(dry.model.total_parameters)),
+             count_text(static_cast<double>(dry.model.active_parameters)));
   fmt::print("  layers                {} ({} of them MoE)\n", config.model.num_hidden_layers, dry.moe_layers);
-  fmt::print(
-      "  training FLOPs        {:.4g} per token, {:.4g} per step of {} tokens\n", dry.training_flops_per_token,
-      dry.training_flops_per_token * static_cast<double>(config.train.global_batch_size * config.train.seq_length),
-      config.train.global_batch_size * config.train.seq_length);
+  fmt::print("  training FLOPs        {:.4g} per token, {:.4g} per step of {} tokens\n",
+             dry.model.training_flops_per_token,
+             dry.model.training_flops_per_token *
+                 static_cast<double>(config.train.global_batch_size * config.train.seq_length),
+             config.train.global_batch_size * config.train.seq_length);
   fmt::print("  peak bytes, one rank  {} (micro-batch of {} x {} tokens)\n",
              format_bytes(static_cast<double>(dry.memory.total_peak_bytes)), config.train.micro_batch_size,
              config.train.seq_length);

@@ -21,6 +21,7 @@
 #include "trainer/methods.h"
 #include "trainer/tokenize.h"
 #include "trainer/train.h"
+#include "trainer/verify.h"
 
 namespace sy {
 namespace {
@@ -84,6 +85,7 @@ int run(int argc, char** argv, MpiSession& session, StopSignals& signals) {
       {"inspect", {"parameters, FLOPs and bytes of a config; contents of a checkpoint or corpus", run_inspect}},
       {"methods", {"the registered routers, balance losses, capacity policies ...", run_methods}},
       {"bench", {"time full training steps", [&](int c, char** v) { return run_bench(c, v, comm); }}},
+      {"verify", {"compare this layout with one rank", [&](int c, char** v) { return run_verify(c, v, comm); }}},
       {"doctor", {"what this build and machine can do", doctor_command}},
   };
   if (argc < 2 || std::string(argv[1]) == "--help" || std::string(argv[1]) == "-h") {

@@ -34,7 +34,7 @@ int allowed_cpus() {
 
 namespace {
 
-void set_threads(const Config& config, Comm& comm) {
+void set_threads(const Config& config, const Comm& comm) {
   const int allowed = allowed_cpus();
   const int asked = config.device.threads > 0                   ? static_cast<int>(config.device.threads)
                     : std::getenv("OMP_NUM_THREADS") != nullptr ? omp_get_max_threads()
@@ -49,8 +49,8 @@ void set_threads(const Config& config, Comm& comm) {
 
 }  // namespace
 
-std::unique_ptr<Context> make_context(const Config& config, Comm& comm) {
-  set_threads(config, comm);
+std::unique_ptr<Context> make_context(const Config& config, Mesh& mesh) {
+  set_threads(config, mesh.world());
   if (config.device.type == DeviceType::cuda) {
     if (!kHasCuda)
       user_error("device.type: cuda needs a build with CUDA; use `cmake --preset cuda`, or set device.type: cpu");
@@ -62,7 +62,7 @@ std::unique_ptr<Context> make_context(const Config& config, Comm& comm) {
                  fmt::join(missing, ", "));
   }
   auto ctx = std::make_unique<Context>(config.device.type);
-  ctx->comm = &comm;
+  ctx->mesh = &mesh;
   ctx->host_step_state.seed = static_cast<uint64_t>(config.train.seed);
   return ctx;
 }

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "csrc/core/context.h"
-#include "parallel/comm.h"
+#include "parallel/mesh.h"
 #include "trainer/config.h"
 
 namespace sy {
@@ -16,7 +16,7 @@ DType training_dtype(ComputeType type);
 
 // The context for config.device, with OpenMP threads set. Refuses `cuda` when no GPU is there or kernels are missing
 // for this config (found by a dry run on the meta device), naming them.
-std::unique_ptr<Context> make_context(const Config& config, Comm& comm);
+std::unique_ptr<Context> make_context(const Config& config, Mesh& mesh);
 
 // CPU threads this process may use (its affinity mask).
 int allowed_cpus();

@@ -15,8 +15,10 @@
 #include "trainer/checkpointing.h"
 #include "trainer/config.h"
 #include "trainer/dataset.h"
+#include "trainer/dry_run.h"
 #include "trainer/evaluate.h"
 #include "trainer/generate.h"
+#include "trainer/layout.h"
 #include "trainer/metrics.h"
 #include "trainer/peak_flops.h"
 #include "trainer/progress.h"
@@ -71,6 +73,7 @@ class Run {
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<BlendedDataset> data_;
   std::vector<std::unique_ptr<EvalDataset>> eval_sets_;
+  std::unique_ptr<Mesh> mesh_;
   std::unique_ptr<Context> ctx_;
   Sampler sampler_;
   std::unique_ptr<Decoder> decoder_;
@@ -93,23 +96,26 @@ Run::Run(Config config, Comm& comm, StopSignals& signals)
     : config_(std::move(config)),
       comm_(comm),
       signals_(signals),
-      sampler_(config_.train.micro_batch_size, config_.train.global_batch_size, comm.size(), comm.rank()) {
+      mesh_(make_mesh(config_, comm)),
+      sampler_(config_.train.micro_batch_size, config_.train.global_batch_size, mesh_->data().size(),
+               mesh_->data_rank()) {
   const TrainConfig& t = config_.train;
   tokenizer_ = make_tokenizer(config_.data.tokenizer);
   data_ = open_train_data(config_.data, t.seq_length, config_.model.vocab_size, t.seed);
   if (t.eval_iters > 0)
     eval_sets_ = open_eval_data(config_.data, Split::kValid, t.seq_length, config_.model.vocab_size);
-  ctx_ = make_context(config_, comm_);
+  ctx_ = make_context(config_, *mesh_);
   decoder_ = std::make_unique<Decoder>(*ctx_, config_.model, config_.moe,
                                        DecoderOptions{.dtype = training_dtype(t.dtype),
                                                       .seed = static_cast<uint64_t>(t.seed),
                                                       .recompute = t.recompute == Recompute::kFull});
-  decoder_->parameters().make_masters();
+  decoder_->parameters().make_training_buffers();
   decoder_->parameters().initialise(static_cast<uint64_t>(t.seed));
   optimizer_ = std::make_unique<Optimizer>(*ctx_, *decoder_, config_.optimizer);
-  step_ = std::make_unique<TrainStep>(*ctx_, *decoder_, *optimizer_, comm_, t.seq_length);
+  step_ = std::make_unique<TrainStep>(*ctx_, *decoder_, *optimizer_, t.seq_length);
   schedule_ = make_schedule(config_.optimizer, t);
-  flops_per_token_ = decoder_->training_flops_per_token(t.seq_length);
+  const ModelSize size = model_size(config_);
+  flops_per_token_ = size.training_flops_per_token;
 
   const std::string text = print_config(config_);
   on_root(comm_, [&] { folder_ = std::make_unique<RunFolder>(config_.logging.run_dir, text, kChangeable); });
@@ -134,10 +140,10 @@ Run::Run(Config config, Comm& comm, StopSignals& signals)
   peak_tflops_ = config_.device.peak_tflops > 0 ? config_.device.peak_tflops
                                                 : measured_peak_tflops(*ctx_, training_dtype(t.dtype));
   if (root())
-    fmt::print(stderr, "{}: {:.2f} M parameters, {:.2f} M active per token; {} steps of {} tokens on {} rank(s)\n",
-               config_.logging.run_dir, static_cast<double>(decoder_->total_parameters()) * 1e-6,
-               static_cast<double>(decoder_->active_parameters()) * 1e-6, t.train_iters,
-               t.global_batch_size * t.seq_length, comm_.size());
+    fmt::print(stderr, "{}: {:.2f} M parameters, {:.2f} M active per token; {} steps of {} tokens on {}\n",
+               config_.logging.run_dir, static_cast<double>(size.total_parameters) * 1e-6,
+               static_cast<double>(size.active_parameters) * 1e-6, t.train_iters, t.global_batch_size * t.seq_length,
+               describe(mesh_->sizes()));
   progress_ = std::make_unique<Progress>(ProgressOptions{.label = "train",
                                                          .total = t.train_iters,
                                                          .style = default_progress_style(comm_.rank()),
@@ -272,7 +278,7 @@ void Run::evaluate_now(int64_t step) {
   if (eval_sets_.empty()) return;
   const int64_t windows = config_.train.eval_iters * config_.train.global_batch_size;
   last_eval_ = evaluate(*ctx_, *decoder_, eval_sets_, *tokenizer_, config_.train.seq_length,
-                        config_.train.micro_batch_size, windows, comm_);
+                        config_.train.micro_batch_size, windows);
   progress_->message(fmt::format("step {}: held-out loss {:.4f} nats per token, {:.4f} bits per byte, {} tokens", step,
                                  last_eval_->loss, last_eval_->bits_per_byte, last_eval_->tokens));
   if (root())
@@ -286,16 +292,16 @@ void Run::save(int64_t step) {
   state.step = step;
   state.consumed_samples = step * config_.train.global_batch_size;
   state.config_text = print_config(config_);
-  state.mesh = fmt::format("dp={}", comm_.size());
+  state.mesh = describe(mesh_->sizes());
   state.version = SY_COMMIT;
-  save_checkpoint(*ctx_, *decoder_, *optimizer_, comm_, checkpoints_, state, config_.checkpoint.keep_last_n);
+  save_checkpoint(*ctx_, *decoder_, *optimizer_, checkpoints_, state, config_.checkpoint.keep_last_n);
   saved_step_ = step;
   complete_step_ = step;
 }
 
 int Run::stop_not_finite(int64_t step, const StepReport& report) {
   std::string what;
-  if (std::isfinite(report.lm_loss)) {
+  if (std::isfinite(report.lm_loss)) {  // equal on all ranks, which therefore take the same branch
     const std::string parameter = optimizer_->first_bad_gradient();
     what = parameter.empty() ? std::string("the norm of the gradient overflows")
                              : fmt::format("the gradient is not finite, first in '{}'", parameter);
@@ -333,7 +339,9 @@ void Run::show_sample() {
   if (!root()) return;
   fmt::print(stderr, "\nfiles: {0}/ (config.yaml, metrics.jsonl, summary.json, {1}checkpoints/)\n",
              config_.logging.run_dir, config_.logging.tensorboard ? "tensorboard/, " : "");
-  if (config_.data.tokenizer != "bytes" || !can_generate(*decoder_)) return;
+  // A model that several ranks share generates after it was loaded by one.
+  const bool is_whole = mesh_->tensor().size() == 1 && mesh_->expert().size() == 1;
+  if (config_.data.tokenizer != "bytes" || !is_whole || !can_generate(*decoder_)) return;
   const std::string prompt = "And the LORD said";
   SampleOptions options;
   options.max_new_tokens =

@@ -75,17 +75,21 @@ void describe(OptimizerConfig& c, Fields& f) {
 }
 
 void describe(ParallelConfig& c, Fields& f) {
-  const auto axis = [&](const char* key, int64_t& ranks, const char* doc) {
+  const auto axis = [&](const char* key, int64_t& ranks, const char* doc, bool is_supported = true) {
     f.field(key, ranks, doc, {.min = 1, .max = kMaxRanks});
-    f.require(
-        ranks == 1, key,
-        fmt::format("{} is not supported by this version, only 1: every rank of mpirun -np N is data parallel", ranks));
+    f.require(is_supported || ranks == 1, key, fmt::format("{} is not supported by this version, only 1", ranks));
   };
-  axis("tensor_model_parallel_size", c.tensor_model_parallel_size, "ranks that share each attention and dense matrix");
-  axis("pipeline_model_parallel_size", c.pipeline_model_parallel_size, "ranks that share the layers");
-  axis("context_parallel_size", c.context_parallel_size, "ranks that share each sequence");
-  axis("expert_model_parallel_size", c.expert_model_parallel_size, "ranks that share the experts of a layer");
-  axis("expert_tensor_parallel_size", c.expert_tensor_parallel_size, "ranks that share each expert's matrices");
+  axis("tensor_model_parallel_size", c.tensor_model_parallel_size,
+       "ranks that share each attention and dense matrix and each micro-batch");
+  axis("pipeline_model_parallel_size", c.pipeline_model_parallel_size, "ranks that share the layers", false);
+  axis("context_parallel_size", c.context_parallel_size, "ranks that share each sequence", false);
+  axis("expert_model_parallel_size", c.expert_model_parallel_size,
+       "ranks that share the experts of a layer; they may span tensor- and data-parallel ranks");
+  axis("expert_tensor_parallel_size", c.expert_tensor_parallel_size,
+       "ranks that share each expert's matrices; need not equal tensor_model_parallel_size");
+  f.field("sequence_parallel", c.sequence_parallel,
+          "between the tensor-parallel parts each rank holds its share of a micro-batch's tokens; false: all of them",
+          {.active = c.tensor_model_parallel_size > 1, .active_when = "tensor_model_parallel_size is not 1"});
 }
 
 void describe(CheckpointConfig& c, Fields& f) {

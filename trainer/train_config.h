@@ -54,6 +54,7 @@ struct ParallelConfig {
   int64_t context_parallel_size = 1;
   int64_t expert_model_parallel_size = 1;
   int64_t expert_tensor_parallel_size = 1;
+  bool sequence_parallel = true;
 
   bool operator==(const ParallelConfig&) const = default;
 };

@@ -5,7 +5,31 @@
 #include <cmath>
 #include <limits>
 
+#include "parallel/mesh.h"
+
 namespace sy {
+
+namespace {
+
+// Sums over data-parallel ranks: of numbers that all tensor-parallel ranks of a micro-batch have alike.
+template <class T>
+void sum_over_micro_batches(const Context& ctx, std::span<T> values) {
+  if (ctx.mesh != nullptr) ctx.mesh->data().all_reduce_sum(values);
+}
+
+}  // namespace
+
+TrainStep::TrainStep(Context& ctx, Decoder& decoder, Optimizer& optimizer, int64_t seq_length)
+    : ctx_(ctx),
+      decoder_(decoder),
+      optimizer_(optimizer),
+      ranks_(ctx, decoder.parameters()),
+      sink_(ctx),
+      seq_length_(seq_length) {
+  std::vector<Parameter*> all;
+  for (Parameter& p : decoder.parameters().all()) all.push_back(&p);
+  tape_.set_grad_ready([this](Parameter& p) { ranks_.gradient_ready(p); }, std::move(all));
+}
 
 StepReport TrainStep::run(int64_t step, double learning_rate, int64_t consumed_samples, int64_t num_waves,
                           const FillMicroBatch& fill, bool wants_stop) {
@@ -19,7 +43,7 @@ StepReport TrainStep::run(int64_t step, double learning_rate, int64_t consumed_s
     sizes[0] += builder.num_targets();
     sizes[1] += builder.num_sequences() * seq_length_;
   }
-  comm_.all_reduce_sum(std::span<int64_t>(sizes));
+  sum_over_micro_batches(ctx_, std::span<int64_t>(sizes));
 
   StepState& state = ctx_.host_step_state;
   state.step = step;
@@ -42,10 +66,11 @@ StepReport TrainStep::run(int64_t step, double learning_rate, int64_t consumed_s
   StepReport report;
   report.target_tokens = sizes[0];
   report.batch_tokens = sizes[1];
-  reduce_gradients();
+  ranks_.finish_gradients();
   gather_report(report, wants_stop);
   const Tensor loss = ctx_.from_host<double>(std::vector<double>{report.lm_loss}, {1}, MemoryKind::data);
   optimizer_.step(loss);
+  ranks_.gather_parameters();
 
   // 4. Router state moves once per step, from counts of the whole global batch.
   for (const auto& block : decoder_.moe_layers()) block.moe->after_step(ctx_);
@@ -95,28 +120,16 @@ std::string TrainStep::first_not_finite(int64_t num_waves, const FillMicroBatch&
   // The earliest part over all ranks, as "place name".
   std::string earliest;
   int64_t earliest_place = std::numeric_limits<int64_t>::max();
-  for (const std::string& text : comm_.gather_strings(name.empty() ? "" : fmt::format("{} {}", first, name), 0)) {
+  if (ctx_.mesh == nullptr) return name;
+  Comm& world = ctx_.mesh->world();
+  for (const std::string& text : world.gather_strings(name.empty() ? "" : fmt::format("{} {}", first, name), 0)) {
     int64_t place = earliest_place;
     std::from_chars(text.data(), text.data() + text.size(), place);
     if (place >= earliest_place) continue;
     earliest_place = place;
     earliest = text.substr(text.find(' ') + 1);
   }
-  return comm_.broadcast_string(earliest, 0);
-}
-
-void TrainStep::reduce_gradients() {
-  if (comm_.size() == 1 || ctx_.device() == DeviceType::meta) return;
-  const Tensor& gradients = decoder_.parameters().gradient_buffer();
-  dispatch_accumulation(gradients.dtype(), [&]<class A>() {
-    if (ctx_.device() == DeviceType::cpu) {
-      comm_.all_reduce_sum(std::span<A>(gradients.data<A>(), static_cast<std::size_t>(gradients.count())));
-      return;
-    }
-    std::vector<A> staged = ctx_.to_host<A>(gradients);
-    comm_.all_reduce_sum(std::span<A>(staged));
-    ctx_.copy_from_host(gradients, staged.data());
-  });
+  return world.broadcast_string(earliest, 0);
 }
 
 void TrainStep::gather_report(StepReport& report, bool wants_stop) {
@@ -131,8 +144,10 @@ void TrainStep::gather_report(StepReport& report, bool wants_stop) {
     const std::vector<int64_t> counts = ctx_.to_host<int64_t>(block.moe->stats().kept_E);
     kept.insert(kept.end(), counts.begin(), counts.end());
   }
-  comm_.all_reduce_sum(std::span<double>(sums));
-  comm_.all_reduce_sum(std::span<int64_t>(kept));
+  sum_over_micro_batches(ctx_, std::span<double>(sums));
+  sum_over_micro_batches(ctx_, std::span<int64_t>(kept));
+  // A stop signal may reach one tensor-parallel rank only.
+  if (ctx_.mesh != nullptr) ctx_.mesh->tensor().all_reduce_sum(std::span<double>(&sums[num_losses], 1));
 
   for (std::size_t i = 0; i < num_losses; ++i) {
     if (sink_.names()[i] == "lm_loss") report.lm_loss = sums[i];

@@ -1,4 +1,5 @@
-// One optimizer step: forward and backward over this rank's micro-batches, sums over ranks, AdamW, router state.
+// One optimizer step: forward and backward over this rank's micro-batches, sums over ranks, AdamW, router state. All
+// ranks of ctx's mesh take the step together.
 //
 // The story of DESIGN's data flow in one function, train_step.cpp: denominators -> micro-batches -> gradient sum ->
 // norm, finite flag, update -> after_step hooks -> what there is to report.
@@ -10,7 +11,7 @@
 #include <vector>
 
 #include "csrc/models/decoder.h"
-#include "parallel/comm.h"
+#include "parallel/data_parallel.h"
 #include "trainer/batch.h"
 #include "trainer/optimizer.h"
 #include "trainer/train_config.h"
@@ -41,8 +42,7 @@ using FillMicroBatch = std::function<void(int64_t wave, BatchBuilder& builder)>;
 
 class TrainStep {
  public:
-  TrainStep(Context& ctx, Decoder& decoder, Optimizer& optimizer, Comm& comm, int64_t seq_length)
-      : ctx_(ctx), decoder_(decoder), optimizer_(optimizer), comm_(comm), sink_(ctx), seq_length_(seq_length) {}
+  TrainStep(Context& ctx, Decoder& decoder, Optimizer& optimizer, int64_t seq_length);
 
   // `step` counts from 1. ctx.host_step_state.seed must be set. `wants_stop`: this rank has received a stop signal.
   StepReport run(int64_t step, double learning_rate, int64_t consumed_samples, int64_t num_waves,
@@ -54,13 +54,12 @@ class TrainStep {
 
  private:
   void forward_backward(const Batch& batch, bool last);
-  void reduce_gradients();
   void gather_report(StepReport& report, bool wants_stop);
 
   Context& ctx_;
   Decoder& decoder_;
   Optimizer& optimizer_;
-  Comm& comm_;
+  DataParallel ranks_;
   LossSink sink_;
   Tape tape_;
   int64_t seq_length_;

@@ -1,4 +1,4 @@
-// Context: everything an op needs besides its operands: device, allocator, stream, step state, tape, communicator.
+// Context: everything an op needs besides its operands: device, allocator, stream, step state, tape, mesh.
 // There are no globals; two contexts in one process do not see each other.
 #pragma once
 
@@ -15,8 +15,11 @@
 namespace sy {
 
 class Tape;
-class Comm;
+class Mesh;
 class Replay;
+namespace moe {
+class RoutingLog;
+}
 
 class Context {
  public:
@@ -65,7 +68,8 @@ class Context {
 
   Tape* tape = nullptr;      // null: nothing is recorded (evaluation, generation)
   Replay* replay = nullptr;  // saved routing of a recomputed region (csrc/autograd/checkpoint.h); null outside
-  Comm* comm = nullptr;      // null: one rank
+  Mesh* mesh = nullptr;      // null: one rank
+  moe::RoutingLog* routing_log = nullptr;  // null: assignments are neither recorded nor replayed
   bool training = false;
   MemoryKind memory_kind = MemoryKind::activations;
   // Expert segments start at multiples of this many rows (1 on the CPU, the GEMM tile on a GPU).

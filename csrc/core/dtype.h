@@ -96,6 +96,21 @@ decltype(auto) dispatch_float(DType type, F&& f) {
   }
 }
 
+// Calls f.template operator()<T>() with the C++ type of any element.
+template <class F>
+decltype(auto) dispatch_any(DType type, F&& f) {
+  switch (type) {
+    case DType::i32:
+      return f.template operator()<int32_t>();
+    case DType::i64:
+      return f.template operator()<int64_t>();
+    case DType::u8:
+      return f.template operator()<uint8_t>();
+    default:
+      return dispatch_float(type, f);
+  }
+}
+
 // Calls f.template operator()<A>() with A = float or double: for tensors in an accumulation type.
 template <class F>
 decltype(auto) dispatch_accumulation(DType type, F&& f) {

@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "csrc/core/dtype.h"
-#include "csrc/io/box.h"
+#include "csrc/core/box.h"
 
 namespace sy {
 

@@ -1,8 +1,11 @@
 #include "csrc/models/decoder.h"
 
+#include <algorithm>
+
 #include "csrc/autograd/checkpoint.h"
 #include "csrc/models/rope_frequencies.h"
 #include "csrc/ops/matmul.h"
+#include "parallel/collective_ops.h"
 
 namespace sy {
 
@@ -31,17 +34,24 @@ Decoder::Decoder(Context& ctx, const ModelConfig& model, const MoeConfig& moe, c
   const InitSpec normal{InitKind::kNormal, model.initializer_range};
   const int64_t rows = model.padded_vocab_size(), d = model.hidden_size;
   // Padding rows of the vocabulary belong to no part: they start at zero and are never written to files.
-  const auto vocabulary_part = [&](Parameter& p) {
-    p.parts = {{p.name, -1, 0, model.vocab_size, {model.vocab_size, d}}};
+  const int64_t own_rows = rows / tp::ranks(ctx), first_row = own_rows * tp::rank(ctx);
+  const auto add_vocabulary = [&](const char* name) {
+    Parameter& p = parameters_.add(name, {own_rows, d}, normal, Sharing::kTensorSharded);
+    const int64_t count = std::clamp<int64_t>(model.vocab_size - first_row, 0, own_rows);
+    p.parts.clear();
+    if (count > 0) p.parts = {{p.name, {model.vocab_size, d}, {{first_row, 0}, {count, d}}, 0}};
+    return &p;
   };
-  embedding_ = &parameters_.add("model.embed_tokens.weight", {rows, d}, normal);
-  vocabulary_part(*embedding_);
+  embedding_ = add_vocabulary("model.embed_tokens.weight");
+  const auto add_norm = [&](const std::string& name) {
+    return &parameters_.add(name, {d}, {InitKind::kOnes}, between_sharing(ctx));
+  };
   for (int64_t layer = 0; layer < model.num_hidden_layers; ++layer) {
     const std::string prefix = fmt::format("model.layers.{}", layer);
     Block block;
-    block.input_norm = &parameters_.add(prefix + ".input_layernorm.weight", {d}, {InitKind::kOnes});
+    block.input_norm = add_norm(prefix + ".input_layernorm.weight");
     block.attention = std::make_unique<nn::Attention>(parameters_, prefix + ".self_attn", attention_plan(model));
-    block.post_norm = &parameters_.add(prefix + ".post_attention_layernorm.weight", {d}, {InitKind::kOnes});
+    block.post_norm = add_norm(prefix + ".post_attention_layernorm.weight");
     const int64_t experts = moe.num_experts_in_layer(layer);
     if (experts == 0)
       block.mlp = std::make_unique<nn::SwigluMlp>(parameters_, prefix + ".mlp", d, model.intermediate_size,
@@ -57,15 +67,10 @@ Decoder::Decoder(Context& ctx, const ModelConfig& model, const MoeConfig& moe, c
                                                                   .seed = options.seed});
     blocks_.push_back(std::move(block));
   }
-  final_norm_ = &parameters_.add("model.norm.weight", {d}, {InitKind::kOnes});
-  head_ = embedding_;
-  if (!model.tie_word_embeddings) {
-    head_ = &parameters_.add("lm_head.weight", {rows, d}, normal);
-    vocabulary_part(*head_);
-  }
+  final_norm_ = add_norm("model.norm.weight");
+  head_ = model.tie_word_embeddings ? embedding_ : add_vocabulary("lm_head.weight");
   const auto frequencies = rope_frequencies(model.head_size(), model.rope_theta, model.rope_scaling);
   inv_freq_ = ctx.from_host<double>(frequencies, {static_cast<int64_t>(frequencies.size())}, MemoryKind::parameters);
-  parameters_.initialise(options.seed);
 }
 
 Var Decoder::feed_forward(Context& ctx, Block& block, int64_t layer, const Var& h, const Batch& batch, LossSink& sink) {
@@ -97,7 +102,7 @@ Var Decoder::hidden_states(const Batch& batch, LossSink& sink, const Observer& s
                                 .inv_freq = inv_freq_,
                                 .rope_scale = 1.0,
                                 .max_span = batch.seq_length};
-  Var h = ops::embedding(ctx_, batch.token_T, *embedding_);
+  Var h = tp::leave(ctx_, ops::embedding(ctx_, batch.token_T, *embedding_));
   if (see) see("model.embed_tokens", h.value());
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     Block& block = blocks_[i];
@@ -119,11 +124,12 @@ void Decoder::observe(const Batch& batch, const Observer& see) {
 }
 
 void Decoder::forward_loss(const Batch& batch, LossSink& sink, const Tensor& token_loss) {
-  const Var h = hidden_states(batch, sink);
+  const Var h = tp::enter(ctx_, hidden_states(batch, sink));
   ops::fused_cross_entropy(ctx_, h, *head_, batch.target_T, model_.vocab_size, sink.slot("lm_loss"), token_loss);
 }
 
 Tensor Decoder::head(const Tensor& h) {
+  SY_CHECK(tp::ranks(ctx_) == 1, "whole logits exist on one tensor-parallel rank only");
   Tensor logits = ctx_.empty({h.dim(0), head_->value.dim(0)}, accumulation_dtype(h.dtype()));
   ops::matmul(ctx_, h, head_->value, logits, {.transpose_b = true});
   return logits;
@@ -213,7 +219,7 @@ int64_t Decoder::total_parameters() const {
 int64_t Decoder::active_parameters() const {
   int64_t active = total_parameters();
   for (const Parameter& p : parameters_.all())
-    if (p.is_expert) active -= p.value.count();
+    if (p.sharing == Sharing::kExpert) active -= p.value.count();
   double routed = 0;
   for (const Block& block : blocks_)
     if (block.moe) routed += block.moe->routed_macs_per_token();

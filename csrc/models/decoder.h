@@ -39,7 +39,8 @@ struct DecodeCache {
 
 class Decoder {
  public:
-  // Builds and initialises the parameters (uninitialised memory on the meta device).
+  // Builds the parameters, of which a rank of ctx's mesh holds its share; parameters().initialise() or a file sets
+  // their values.
   Decoder(Context& ctx, const ModelConfig& model, const MoeConfig& moe, const DecoderOptions& options);
 
   // Adds the batch's losses to `sink` and, with a tape, records everything for backward. token_loss [T] (accumulation
@@ -61,6 +62,8 @@ class Decoder {
 
   ParameterList& parameters() { return parameters_; }
   const ModelConfig& config() const { return model_; }
+  const MoeConfig& moe_config() const { return moe_; }
+  const DecoderOptions& options() const { return options_; }
   // The MoE layers in order, with the index of their block.
   struct MoeBlock {
     int64_t layer;
@@ -70,6 +73,7 @@ class Decoder {
   std::vector<moe::StateTensor> state();
   void reset_routing_stats();
 
+  // Of a model on one rank.
   int64_t total_parameters() const;   // without vocabulary padding
   int64_t active_parameters() const;  // of one token
   // Training FLOPs per token (forward and backward, recomputation not counted): 6 per multiply-add of every matrix

@@ -33,6 +33,10 @@ TensorView find_view(const SafetensorsReader& file, const std::string& name, con
 void load_weights(Context& ctx, Decoder& decoder, const SafetensorsReader& file, const NameInFile& name_in_file,
                   const std::function<bool(const std::string&)>& expected_in_file) {
   std::set<std::string> used;
+  // A rank of a mesh holds some of the tensors, but all have a place in the model.
+  Context meta(DeviceType::meta);
+  Decoder whole(meta, decoder.config(), decoder.moe_config(), decoder.options());
+  std::set<std::string> places;
   const auto named = [&](const std::string& name) {
     const std::string in_file = name_in_file ? name_in_file(name) : name;
     if (!used.insert(in_file).second) throw Error(fmt::format("tensor '{}' was read twice", in_file));
@@ -43,10 +47,11 @@ void load_weights(Context& ctx, Decoder& decoder, const SafetensorsReader& file,
       std::vector<A> values(static_cast<std::size_t>(p.value.count()), A(0));
       for (const ParameterPart& part : p.parts) {
         const TensorView view = find_view(file, named(part.name), part.shape);
-        const int64_t count = shape_count(part.shape), columns = count / part.rows;
-        const int64_t first_row = part.expert >= 0 ? part.expert * p.value.dim(1) + part.row_begin : part.row_begin;
-        for (int64_t i = 0; i < count; ++i)
-          values[static_cast<std::size_t>(first_row * columns + i)] = static_cast<A>(element(view, i));
+        for (int64_t row = 0; row < part.rows(); ++row) {
+          A* to = values.data() + part.offset + row * part.columns();
+          const int64_t first = part.row_start(row);
+          for (int64_t i = 0; i < part.columns(); ++i) to[i] = static_cast<A>(element(view, first + i));
+        }
       }
       decoder.parameters().set_exact(p, values.data());
     });
@@ -62,6 +67,9 @@ void load_weights(Context& ctx, Decoder& decoder, const SafetensorsReader& file,
       ctx.copy_from_host(s.tensor, values.data());
     });
   }
+  for (const Parameter& p : whole.parameters().all())
+    for (const ParameterPart& part : p.parts) places.insert(name_in_file ? name_in_file(part.name) : part.name);
+  used.merge(places);
   for (const auto& entry : file.entries())
     if (!used.contains(entry.name) && (!expected_in_file || expected_in_file(entry.name)))
       user_error("'{}': tensor '{}' has no place in this model", file.path(), entry.name);

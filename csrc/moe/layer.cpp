@@ -5,17 +5,32 @@
 #include "kernels/moe/balance.h"
 #include "kernels/moe/counts.h"
 #include "kernels/moe/index_build.h"
-#include "parallel/comm.h"
+#include "csrc/moe/routing_log.h"
+#include "parallel/collective_ops.h"
 
 namespace sy::moe {
 
 namespace {
 
-void sum_over_ranks(Context& ctx, const Tensor& counts) {
-  if (ctx.comm == nullptr || ctx.comm->size() == 1 || ctx.device() == DeviceType::meta) return;
+void sum_over_micro_batches(Context& ctx, const Tensor& counts) {
+  if (ctx.mesh == nullptr || ctx.mesh->data().size() == 1 || ctx.device() == DeviceType::meta) return;
   std::vector<int64_t> staged = ctx.to_host<int64_t>(counts);
-  ctx.comm->all_reduce_sum(std::span<int64_t>(staged));
+  ctx.mesh->data().all_reduce_sum(std::span<int64_t>(staged));
   ctx.copy_from_host(counts, staged.data());
+}
+
+// The experts, and the slice of each, that this rank holds.
+ExpertsBuild own_experts(const LayerBuild& build, const std::vector<int64_t>& widths) {
+  const Mesh* mesh = build.parameters->context().mesh;
+  ExpertsBuild own{.layer = build, .intermediate_sizes = widths};
+  if (mesh == nullptr) return own;
+  const auto count = static_cast<std::ptrdiff_t>(widths.size()) / mesh->sizes().expert;
+  const auto first = widths.begin() + count * mesh->expert_rank();
+  own.intermediate_sizes.assign(first, first + count);
+  own.first_expert = count * mesh->expert_rank();
+  own.slice = mesh->expert_tensor_rank();
+  own.slices = mesh->sizes().expert_tensor;
+  return own;
 }
 
 }  // namespace
@@ -45,7 +60,8 @@ MoeLayer::MoeLayer(const MoeChoices& choices, const MoeLayerPlan& plan, const La
 
   router_ = choices.router.build(build);
   capacity_ = choices.capacity.build(build);
-  experts_ = choices.experts.build({build, plan.expert_intermediate_sizes});
+  experts_ = choices.experts.build(own_experts(build, plan.expert_intermediate_sizes));
+  dispatch_ = make_dispatch(build.parameters->context(), experts_count_);
   for (const auto& choice : choices.balance.items()) balance_.push_back(choice.build(build));
   for (const auto& choice : choices.hooks.items()) hooks_.push_back(choice.build(build));
   if (plan.shared_expert_intermediate_size > 0)
@@ -70,7 +86,10 @@ MoeLayer::MoeLayer(const MoeChoices& choices, const MoeLayerPlan& plan, const La
   stats_.entropy = ctx.zeros({1}, DType::f64, MemoryKind::data);
 }
 
-Var MoeLayer::forward(Context& ctx, const RouterInput& input, LossSink& sink) {
+Var MoeLayer::forward(Context& ctx, const RouterInput& between, LossSink& sink) {
+  RouterInput input = between;
+  input.x_TD = tp::to_shard(ctx, between.x_TD);
+  input.first_token = tp::shard_begin(ctx, input.tokens());
   RouterTrace trace;
   trace.input = &input;
   trace.experts = experts_count_;
@@ -82,15 +101,16 @@ Var MoeLayer::forward(Context& ctx, const RouterInput& input, LossSink& sink) {
   const Tensor active = capacity_->renormalise_after_drop() ? trace.assignment.kept_N : Tensor();
   trace.weight_N = router_->weigh(ctx, trace.scores, trace.assignment, active);
 
-  const ops::RowIndex index =
-      ops::index_build(ctx, trace.assignment.token_N, trace.assignment.expert_N, trace.assignment.kept_N,
-                       experts_->slot_of_expert(), input.tokens(), experts_count_, experts_->slots());
-  const bool weight_input = router_->weight_position() == WeightPosition::kExpertInput;
-  const Var rows = ops::gather_rows(ctx, input.x_TD, index, weight_input ? trace.weight_N : Var());
-  const Var outputs = experts_->forward(ctx, rows, index);
-  Var y = ops::combine(ctx, outputs, weight_input ? Var() : trace.weight_N,
-                       capacity_->identity_overflow() ? input.x_TD : Var(), index);
-  if (shared_) y = ops::add(ctx, y, shared_->forward(ctx, input.x_TD));
+  const Var of_experts = dispatch_->forward(ctx,
+                                            {.x_TD = input.x_TD,
+                                             .assignment = trace.assignment,
+                                             .weight_N = tp::sum_gradients(ctx, trace.weight_N),
+                                             .first_token = input.first_token,
+                                             .weight_position = router_->weight_position(),
+                                             .identity_overflow = capacity_->identity_overflow()},
+                                            *experts_);
+  Var y = tp::from_shard(ctx, of_experts);
+  if (shared_) y = ops::add(ctx, y, shared_->forward(ctx, between.x_TD));
 
   trace.balance_probability_TE = router_->balance_probability(ctx, trace.scores);
   count(ctx, trace);
@@ -110,6 +130,7 @@ Assignment MoeLayer::assign(Context& ctx, const RouterInput& input, const Scores
   demand = router_->select(ctx, input, scores);
   Assignment assignment = demand;
   if (input.limit_capacity) capacity_->limit(ctx, input, scores, assignment);
+  if (ctx.routing_log != nullptr) ctx.routing_log->pass(ctx, input, scores, demand, assignment);
   if (ctx.replay != nullptr) {
     // The block length travels as the size of an empty-handed tensor, so that everything saved is a tensor.
     const Tensor per_token = ctx.empty({assignment.per_token}, DType::u8);
@@ -130,12 +151,13 @@ void MoeLayer::count(Context& ctx, RouterTrace& trace) {
                                     .count = micro.data<int64_t>(),
                                     .entries = a.expert_N.count(),
                                     .experts = experts_count_}));
-    if (over_ranks) sum_over_ranks(ctx, micro);
+    if (over_ranks) sum_over_micro_batches(ctx, micro);
     SY_LAUNCH(ctx, accumulate_counts,
               (kernels::AccumulateCounts{
                   .count = micro.data<int64_t>(), .total = total.data<int64_t>(), .experts = experts_count_}));
   };
-  // Demand is summed over ranks wave by wave: the global-batch balance loss of this wave reads it at once.
+  // Demand is summed over the ranks' micro-batches wave by wave: the global-batch balance loss of this wave reads it at
+  // once.
   add_counts(trace.demand, stats_.demand_E, true);
   add_counts(trace.assignment, stats_.kept_E, false);
   if (trace.balance_probability_TE.defined())

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "csrc/core/registry.h"
+#include "csrc/moe/dispatch.h"
 #include "csrc/moe/routing.h"
 #include "csrc/nn/mlp.h"
 
@@ -28,7 +29,8 @@ struct MoeLayerPlan {
   int64_t shared_expert_intermediate_size = 0;  // 0: no shared expert
 };
 
-// Counters of one layer over one optimizer step, summed over micro-batches, then over ranks.
+// Counters of one layer over one optimizer step, summed over micro-batches, then over data-parallel ranks (tensor-
+// parallel ranks count the same micro-batches).
 struct RoutingStats {
   Tensor demand_E, kept_E;   // i64: assignments before and after capacity
   Tensor previous_demand_E;  // i64: of the whole previous step
@@ -39,7 +41,8 @@ class MoeLayer {
  public:
   MoeLayer(const MoeChoices& choices, const MoeLayerPlan& plan, const LayerBuild& build);
 
-  // x_TD: the normed hidden states. Losses go to `sink`, counts to the layer's stats (both only once under recompute).
+  // x_TD: the normed hidden states, as they lie between tensor-parallel parts (parallel/collective_ops.h), also on
+  // return. Losses go to `sink`, counts to the layer's stats (both only once under recompute).
   Var forward(Context& ctx, const RouterInput& input, LossSink& sink);
 
   RoutingStats& stats() { return stats_; }
@@ -61,6 +64,7 @@ class MoeLayer {
   std::unique_ptr<Router> router_;
   std::unique_ptr<Capacity> capacity_;
   std::unique_ptr<Experts> experts_;
+  std::unique_ptr<Dispatch> dispatch_;
   std::unique_ptr<nn::SwigluMlp> shared_;
   std::vector<std::unique_ptr<Balance>> balance_;
   std::vector<std::unique_ptr<Hook>> hooks_;

@@ -16,12 +16,15 @@
 
 namespace sy::moe {
 
+// Decisions are those of the whole micro-batch on every tensor-parallel rank, made from logits that the ranks share;
+// only x_TD is a rank's own shard of the tokens (all T on one tensor-parallel rank), from token `first_token` on.
 struct RouterInput {
   Var x_TD;            // what the layer sees, in the training type
   Tensor token_id_T;   // i32
   Tensor sample_id_B;  // i64 global sample index of each sequence: keys the random numbers
   int64_t sequences = 0, seq_length = 0;
   int64_t layer = 0;
+  int64_t first_token = 0;
   // False while generating: with a limit, a token's result would depend on what else is fed in the same call.
   bool limit_capacity = true;
   int64_t tokens() const { return sequences * seq_length; }
@@ -127,10 +130,14 @@ class Hook {
   virtual std::vector<StateTensor> state() { return {}; }
 };
 
-// How the experts compute: rows sorted by expert slot -> rows.
+// How the experts compute: rows sorted by expert slot -> rows. A rank of an expert-parallel group holds the experts
+// [first_expert, first_expert + size of intermediate_sizes), and of each of them slice `slice` of `slices` equal slices
+// of its intermediate width (expert-tensor parallelism): its results are then partial sums over the slices.
 struct ExpertsBuild {
   LayerBuild layer;
-  std::vector<int64_t> intermediate_sizes;  // one per expert id
+  std::vector<int64_t> intermediate_sizes;  // whole widths, one per expert held
+  int64_t first_expert = 0;
+  int64_t slice = 0, slices = 1;
 };
 class Experts {
  public:

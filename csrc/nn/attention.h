@@ -31,6 +31,10 @@ struct KeyValueCache {
 
 // Parameters: "<prefix>.qkv_proj" [(H + 2 Hkv) head_dim, D] (parts q_proj, k_proj, v_proj), "<prefix>.o_proj.weight",
 // and with qk-norm "<prefix>.q_norm.weight", "<prefix>.k_norm.weight" [head_dim].
+//
+// Tensor-parallel ranks hold whole heads: H / ranks query heads each and the key-value heads that these use. With more
+// ranks than key-value heads several ranks hold the same one, and its weights form a parameter of their own,
+// "<prefix>.kv_proj".
 class Attention {
  public:
   Attention(ParameterList& parameters, const std::string& prefix, const AttentionPlan& plan);
@@ -42,8 +46,12 @@ class Attention {
  private:
   Var project(Context& ctx, const Var& x_TD, const Positions& positions) const;
 
-  AttentionPlan plan_;
-  Parameter* qkv_;
+  void add_projections(ParameterList& parameters, const std::string& prefix);
+
+  AttentionPlan plan_;         // of the model
+  ops::AttentionShape local_;  // of this rank
+  Parameter* qkv_;             // only q where kv_ is there
+  Parameter* kv_ = nullptr;
   Parameter* out_;
   Parameter* q_norm_ = nullptr;
   Parameter* k_norm_ = nullptr;

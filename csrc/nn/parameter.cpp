@@ -1,19 +1,38 @@
 #include "csrc/nn/parameter.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/philox.h"
+#include "parallel/mesh.h"
 
 namespace sy {
 
-Parameter& ParameterList::add(std::string name, Shape shape, InitSpec init, bool keep_exact) {
+int64_t ParameterPart::row_start(int64_t row) const {
+  int64_t index = box.start.back(), stride = shape.back();
+  for (std::size_t d = shape.size() - 1; d-- > 0;) {
+    index += (box.start[d] + row % box.extent[d]) * stride;
+    row /= box.extent[d];
+    stride *= shape[d];
+  }
+  return index;
+}
+
+Sharing between_sharing(const Context& ctx) {
+  const bool own_tokens = ctx.mesh == nullptr || ctx.mesh->tensor().size() == 1 || ctx.mesh->sizes().sequence_parallel;
+  return own_tokens ? Sharing::kTensorPartial : Sharing::kTensorReplicated;
+}
+
+Parameter& ParameterList::add(std::string name, Shape shape, InitSpec init, Sharing sharing, bool keep_exact) {
   SY_CHECK(find(name) == nullptr, "two parameters are named '{}'", name);
+  SY_CHECK(buckets_.empty(), "parameter '{}' comes after the training buffers", name);
   Parameter& p = parameters_.emplace_back();
   p.name = std::move(name);
   p.init = init;
+  p.sharing = sharing;
   p.value = ctx_.empty(std::move(shape), keep_exact ? accumulation_dtype(dtype_) : dtype_, MemoryKind::parameters);
   p.decay = p.value.shape().size() >= 2;
-  p.parts = {{p.name, -1, 0, p.value.dim(0), p.value.shape()}};
+  p.parts = {{p.name, p.value.shape(), Box::whole(p.value.shape())}};
   return p;
 }
 
@@ -50,15 +69,14 @@ double draw(const Philox& stream, int64_t index, const InitSpec& init) {
 
 template <class A>
 void fill_part(std::vector<A>& values, const Parameter& p, const ParameterPart& part, uint64_t seed) {
-  const Shape& shape = p.value.shape();
-  const int64_t columns = shape_count(part.shape) / std::max<int64_t>(part.rows, 1);
-  const int64_t first =
-      part.expert >= 0 ? (part.expert * shape[1] + part.row_begin) * columns : part.row_begin * columns;
   const Philox stream = Philox::keyed(seed, name_hash(part.name), 0, 0, RngPurpose::kInit);
-  const int64_t count = part.rows * columns;
+  const int64_t columns = part.columns(), rows = part.rows();
 #pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < count; ++i)
-    values[static_cast<std::size_t>(first + i)] = static_cast<A>(draw(stream, i, p.init));
+  for (int64_t row = 0; row < rows; ++row) {
+    const int64_t first = part.row_start(row);
+    A* to = values.data() + part.offset + row * columns;
+    for (int64_t i = 0; i < columns; ++i) to[i] = static_cast<A>(draw(stream, first + i, p.init));
+  }
 }
 
 }  // namespace
@@ -75,9 +93,115 @@ void ParameterList::initialise(uint64_t seed) {
   }
 }
 
+namespace {
+
+// The ranks that hold what this rank holds of a parameter; replicas: other ranks hold copies that are not reduced with
+// these, so that only one copy counts. Alike on all ranks of the mesh, so that their buckets are.
+struct Holders {
+  Comm* ranks;
+  bool replicas;
+  bool operator==(const Holders&) const = default;
+};
+
+Holders holders(const Mesh* mesh, Sharing sharing) {
+  if (mesh == nullptr) return {nullptr, false};
+  const auto of = [](Comm& comm) { return comm.size() > 1 ? &comm : nullptr; };
+  switch (sharing) {
+    case Sharing::kTensorSharded:
+      return {of(mesh->data()), false};
+    case Sharing::kTensorPartial:
+      return {of(mesh->world()), false};
+    case Sharing::kTensorReplicated:
+      return {of(mesh->data()), mesh->tensor().size() > 1};
+    case Sharing::kKeyValue:
+      return {of(mesh->key_value()), false};
+    case Sharing::kExpert:
+      return {of(mesh->expert_data()), false};
+  }
+  return {nullptr, false};
+}
+
+// Parameters start at multiples of this many elements: whole cache lines for every type.
+constexpr int64_t kAlignment = 64;
+
+int64_t round_up(int64_t count, int64_t multiple) { return (count + multiple - 1) / multiple * multiple; }
+
+}  // namespace
+
+void ParameterList::make_training_buffers(int64_t bucket_elements) {
+  if (!buckets_.empty()) return;
+  // The bucket that a kind of parameter still fills.
+  struct Open {
+    Holders holders;
+    DType dtype;
+    ParameterBucket* bucket;
+  };
+  std::vector<Open> open;
+  for (Parameter& p : parameters_) {
+    const Holders h = holders(ctx_.mesh, p.sharing);
+    auto it = std::find_if(open.begin(), open.end(),
+                           [&](const Open& o) { return o.holders == h && o.dtype == p.value.dtype(); });
+    if (it == open.end()) it = open.insert(it, {h, p.value.dtype(), nullptr});
+    if (it->bucket == nullptr || it->bucket->count >= bucket_elements) {
+      it->bucket = &buckets_.emplace_back();
+      it->bucket->ranks = h.ranks;
+      it->bucket->counts = !h.replicas || ctx_.mesh->tensor_rank() == 0;
+    }
+    p.bucket = it->bucket;
+    p.bucket_begin = p.bucket->count;
+    p.bucket->count = round_up(p.bucket->count + p.value.count(), kAlignment);
+    p.bucket->parameters.push_back(&p);
+  }
+  for (ParameterBucket& b : buckets_) {
+    const int64_t ranks = b.ranks != nullptr ? b.ranks->size() : 1;
+    b.count = round_up(b.count, kAlignment * ranks);
+    b.share_count = b.count / ranks;
+    b.share_begin = b.share_count * (b.ranks != nullptr ? b.ranks->rank() : 0);
+    const DType type = b.parameters.front()->value.dtype();
+    b.value = ctx_.zeros({b.count}, type, MemoryKind::parameters);
+    b.grad = ctx_.zeros({b.count}, accumulation_dtype(type), MemoryKind::gradients);
+    if (type == DType::bf16) b.master = ctx_.zeros({b.share_count}, DType::f32, MemoryKind::masters);
+    for (Parameter* p : b.parameters) {
+      const Shape shape = p->value.shape();
+      const int64_t end = p->bucket_begin + p->value.count();
+      const Tensor place = b.value.slice(p->bucket_begin, end).reshape(shape);
+      ctx_.copy(place, p->value);
+      p->value = place;
+      p->grad = b.grad.slice(p->bucket_begin, end).reshape(shape);
+    }
+  }
+}
+
+std::vector<OwnedRange> ParameterList::owned(const ParameterBucket& b) {
+  std::vector<OwnedRange> ranges;
+  const int64_t share_end = b.share_begin + b.share_count;
+  for (Parameter* p : b.parameters) {
+    const int64_t begin = std::max(p->bucket_begin, b.share_begin);
+    const int64_t end = std::min(p->bucket_begin + p->value.count(), share_end);
+    if (begin < end) ranges.push_back({p, begin - p->bucket_begin, begin - b.share_begin, end - begin});
+  }
+  return ranges;
+}
+
+std::vector<OwnedPart> ParameterList::owned_parts(const ParameterBucket& b) {
+  std::vector<OwnedPart> parts;
+  for (const OwnedRange& own : owned(b))
+    for (const ParameterPart& part : own.parameter->parts) {
+      const int64_t begin = std::max(own.begin, part.offset);
+      const int64_t end = std::min(own.begin + own.count, part.offset + part.box.count());
+      if (begin < end)
+        parts.push_back({own.parameter, &part, Region{part.box, begin - part.offset, end - part.offset},
+                         own.share + begin - own.begin});
+    }
+  return parts;
+}
+
+void ParameterList::zero_gradients() {
+  for (const ParameterBucket& b : buckets_) ctx_.set_zero(b.grad);
+}
+
 void ParameterList::set_exact(Parameter& p, const void* values) {
   if (ctx_.device() == DeviceType::meta) return;
-  if (p.master.defined()) ctx_.copy_from_host(p.master, values);
   if (p.value.dtype() != DType::bf16) {
     ctx_.copy_from_host(p.value, values);
     return;
@@ -86,25 +210,11 @@ void ParameterList::set_exact(Parameter& p, const void* values) {
   std::vector<bf16> rounded(static_cast<std::size_t>(p.value.count()));
   for (std::size_t i = 0; i < rounded.size(); ++i) rounded[i] = bf16(exact[i]);
   ctx_.copy_from_host(p.value, rounded.data());
+  if (p.bucket == nullptr) return;
+  for (const OwnedRange& r : owned(*p.bucket))
+    if (r.parameter == &p) ctx_.copy_from_host(p.bucket->master.slice(r.share, r.share + r.count), exact + r.begin);
 }
 
-void ParameterList::make_masters() {
-  for (Parameter& p : parameters_)
-    if (p.value.dtype() == DType::bf16 && !p.master.defined())
-      p.master = ctx_.empty(p.value.shape(), DType::f32, MemoryKind::masters);
-}
-
-void ParameterList::make_gradients() {
-  if (gradients_.defined()) return;
-  const DType accumulation = accumulation_dtype(dtype_);
-  gradients_ = ctx_.zeros({count()}, accumulation, MemoryKind::gradients);
-  int64_t offset = 0;
-  for (Parameter& p : parameters_) {
-    p.grad = gradients_.slice(offset, offset + p.value.count()).reshape(p.value.shape());
-    offset += p.value.count();
-  }
-}
-
-void ParameterList::zero_gradients() { ctx_.set_zero(gradients_); }
+Tensor ParameterList::exact_share(const ParameterBucket& b) { return b.master.defined() ? b.master : b.share(b.value); }
 
 }  // namespace sy

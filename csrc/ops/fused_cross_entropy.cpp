@@ -6,6 +6,8 @@
 #include "csrc/ops/matmul.h"
 #include "csrc/ops/ops.h"
 #include "kernels/loss/cross_entropy.h"
+#include "kernels/loss/vocab_parallel_cross_entropy.h"
+#include "parallel/collective_ops.h"
 
 namespace sy::ops {
 
@@ -18,9 +20,46 @@ int64_t chunk_rows(int64_t tokens, int64_t padded_vocab) {
   return std::min(tokens, std::max<int64_t>(128, kChunkElements / padded_vocab));
 }
 
+// The chunk's logits are this rank's columns: the tensor-parallel ranks exchange three numbers per row.
+template <class T>
+void vocab_parallel_chunk(Context& ctx, const Tensor& logits, const Tensor& target, const Tensor& loss,
+                          const Tensor& dlogits, int64_t vocab) {
+  using A = Acc<T>;
+  const int64_t rows = logits.dim(0), columns = logits.dim(1), first_column = columns * tp::rank(ctx);
+  const Tensor mine = ctx.empty({rows, 3}, logits.dtype(), MemoryKind::workspace);
+  const Tensor all = ctx.empty({tp::ranks(ctx), rows, 3}, logits.dtype(), MemoryKind::workspace);
+  SY_LAUNCH(ctx, cross_entropy_partial,
+            (kernels::CrossEntropyPartial<A>{.logits = logits.data<A>(),
+                                             .target = target.data<int32_t>(),
+                                             .partial = mine.data<A>(),
+                                             .rows = rows,
+                                             .ld = columns,
+                                             .columns = columns,
+                                             .first_column = first_column,
+                                             .vocab = vocab}));
+  all_gather(ctx, ctx.mesh->tensor(), mine, all);
+  SY_LAUNCH(ctx, cross_entropy_merge,
+            (kernels::CrossEntropyMerge<T>{.logits = logits.data<A>(),
+                                           .target = target.data<int32_t>(),
+                                           .partials = all.data<A>(),
+                                           .loss = loss.data<A>(),
+                                           .dlogits = dlogits.defined() ? dlogits.data<T>() : nullptr,
+                                           .state = ctx.step_state(),
+                                           .ranks = tp::ranks(ctx),
+                                           .rows = rows,
+                                           .ld = columns,
+                                           .columns = columns,
+                                           .first_column = first_column,
+                                           .vocab = vocab}));
+}
+
 template <class T>
 void cross_entropy_chunk(Context& ctx, const Tensor& logits, const Tensor& target, const Tensor& loss,
                          const Tensor& dlogits, int64_t vocab) {
+  if (tp::ranks(ctx) > 1) {
+    vocab_parallel_chunk<T>(ctx, logits, target, loss, dlogits, vocab);
+    return;
+  }
   SY_LAUNCH(ctx, cross_entropy,
             (kernels::CrossEntropy<T>{.logits = logits.data<Acc<T>>(),
                                       .target = target.data<int32_t>(),
@@ -37,7 +76,7 @@ void cross_entropy_chunk(Context& ctx, const Tensor& logits, const Tensor& targe
 void fused_cross_entropy(Context& ctx, const Var& x, Parameter& weight, const Tensor& target, int64_t vocab,
                          const Tensor& slot, const Tensor& token_loss) {
   const int64_t tokens = x.dim(0), padded = weight.value.dim(0);
-  SY_CHECK(target.count() == tokens && x.dim(1) == weight.value.dim(1) && vocab <= padded,
+  SY_CHECK(target.count() == tokens && x.dim(1) == weight.value.dim(1) && vocab <= padded * tp::ranks(ctx),
            "fused_cross_entropy: x {}, weight {}, {} targets, vocabulary {}", shape_string(x.shape()),
            shape_string(weight.value.shape()), target.count(), vocab);
   SY_CHECK(ctx.replay == nullptr, "fused_cross_entropy inside checkpoint() would add its loss and gradients twice");

@@ -20,9 +20,14 @@ Var linear(Context& ctx, const Var& x, Parameter& weight);
 Var cast(Context& ctx, const Var& x, DType dtype);
 // a + b of equal shapes.
 Var add(Context& ctx, const Var& a, const Var& b);
+// The same elements in the same order under another shape; shares storage.
+Var reshape(Context& ctx, const Var& x, Shape shape);
+// [rows, A] and [rows, B] side by side -> [rows, A + B].
+Var concat_columns(Context& ctx, const Var& a, const Var& b);
 // RMS norm over the last dimension: x [rows, D], weight [D].
 Var rms_norm(Context& ctx, const Var& x, Parameter& weight, double epsilon);
-// Rows of a table: id [T] i32 -> [T, D]; table [V, D].
+// Rows of a table: id [T] i32 -> [T, D]; table [V, D]. A tensor-parallel rank holds its share of the rows and gives
+// zero rows for the other ids: the sum over ranks is the result.
 Var embedding(Context& ctx, const Tensor& id, Parameter& table);
 // silu(gate) * up: h [R, 2F] -> [R, F]; row_end [1] i32 or undefined: rows behind it are not touched.
 Var swiglu(Context& ctx, const Var& h, const Tensor& row_end = {});
@@ -52,9 +57,11 @@ struct RowIndex {
   Tensor token_start, token_entry;  // [T+1], [N] i32
   int64_t rows = 0, entries = 0, tokens = 0, slots = 0;
 };
-// token, expert [N] i32, kept [N] u8 or undefined, slot_of_expert [E] i32 or undefined. Not differentiable.
+// token, expert [N] i32, kept [N] u8 or undefined, slot_of_expert [E] i32 or undefined. Segments start at multiples of
+// row_alignment (0: the context's). Not differentiable.
 RowIndex index_build(Context& ctx, const Tensor& token, const Tensor& expert, const Tensor& kept,
-                     const Tensor& slot_of_expert, int64_t tokens, int64_t experts, int64_t slots);
+                     const Tensor& slot_of_expert, int64_t tokens, int64_t experts, int64_t slots,
+                     int64_t row_alignment = 0);
 // x [T, D] -> expert rows [R, D]; weight [N] A, or an undefined Var for 1 (weights on the expert input).
 Var gather_rows(Context& ctx, const Var& x, const RowIndex& index, const Var& weight = {});
 // y [R, D], weight [N] A or undefined -> [T, D]; identity [T, D] or undefined: what dropped entries contribute.
@@ -86,7 +93,8 @@ void importance_loss(Context& ctx, const Var& weight, const Tensor& expert, int6
 void squared_cv_loss(Context& ctx, const Var& values, int64_t tokens, double coefficient, const Tensor& slot);
 
 // Language-model head and loss in chunks of tokens: never more than a chunk of logits exists.
-// x [T, D], weight [V, D], target [T] i32 (negative: ignored), vocab <= V the unpadded size. Adds the loss, in nats
+// x [T, D], weight [V, D] (a tensor-parallel rank's share of the rows), target [T] i32 (negative: ignored), vocab the
+// unpadded size. dx is the rank's part of a sum over tensor-parallel ranks. Adds the loss, equal on these, in nats
 // times state->inv_loss_tokens, to `slot`. With `token_loss` [T] A defined, each token's own loss is also written
 // there.
 void fused_cross_entropy(Context& ctx, const Var& x, Parameter& weight, const Tensor& target, int64_t vocab,

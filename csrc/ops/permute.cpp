@@ -8,12 +8,14 @@
 namespace sy::ops {
 
 RowIndex index_build(Context& ctx, const Tensor& token, const Tensor& expert, const Tensor& kept,
-                     const Tensor& slot_of_expert, int64_t tokens, int64_t experts, int64_t slots) {
+                     const Tensor& slot_of_expert, int64_t tokens, int64_t experts, int64_t slots,
+                     int64_t row_alignment) {
+  if (row_alignment == 0) row_alignment = ctx.row_alignment;
   RowIndex index;
   index.entries = token.count();
   index.tokens = tokens;
   index.slots = slots;
-  index.rows = kernels::index_build_rows(index.entries, slots, ctx.row_alignment);
+  index.rows = kernels::index_build_rows(index.entries, slots, row_alignment);
   const auto table = [&](int64_t count) { return ctx.empty({count}, DType::i32); };
   index.seg_start = table(slots);
   index.seg_count = table(slots);
@@ -41,7 +43,7 @@ RowIndex index_build(Context& ctx, const Tensor& token, const Tensor& expert, co
                                  .experts = experts,
                                  .slots = slots,
                                  .rows = index.rows,
-                                 .row_alignment = ctx.row_alignment}));
+                                 .row_alignment = row_alignment}));
   return index;
 }
 

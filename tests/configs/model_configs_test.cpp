@@ -49,11 +49,12 @@ TEST_P(PublishedModel, HasThePublishedCountsWithinOnePercentAndTheFormulasExactl
   const Config config = load_config(path_of(std::string("models/") + GetParam().name + ".yaml"), {});
   const DryRun dry = dry_run(config);
   const Counts formula = counted(config);
-  EXPECT_EQ(dry.total_parameters, formula.total);
-  EXPECT_EQ(dry.active_parameters, formula.active);
-  EXPECT_NEAR(static_cast<double>(dry.total_parameters) / GetParam().total, 1, 0.01);
+  EXPECT_EQ(dry.model.total_parameters, formula.total);
+  EXPECT_EQ(dry.model.active_parameters, formula.active);
+  EXPECT_NEAR(static_cast<double>(dry.model.total_parameters) / GetParam().total, 1, 0.01);
   // Published to two figures: half of the last one may be missing.
-  EXPECT_NEAR(static_cast<double>(dry.active_parameters) / GetParam().active, 1, 0.01 + 0.05e9 / GetParam().active);
+  EXPECT_NEAR(static_cast<double>(dry.model.active_parameters) / GetParam().active, 1,
+              0.01 + 0.05e9 / GetParam().active);
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, PublishedModel,
@@ -79,7 +80,7 @@ TEST(ModelConfigs, EveryFileOfModelsAndRunsIsComplete) {
     for (const auto& entry : std::filesystem::directory_iterator(path_of(folder))) {
       SCOPED_TRACE(entry.path().string());
       const Config config = load_config(entry.path().string(), {});
-      EXPECT_GT(dry_run(config).total_parameters, 0);
+      EXPECT_GT(dry_run(config).model.total_parameters, 0);
       EXPECT_EQ(config.data.train_data_path, (std::vector<std::string>{"corpora/kjv_train"}));
       EXPECT_GT(config.train.train_iters, 0);
       ++files;
@@ -94,7 +95,7 @@ TEST(ModelConfigs, TheDenseQuickstartDiffersInItsFeedForwardOnly) {
   EXPECT_EQ(dense.model.intermediate_size, moe.moe.num_experts_per_tok * moe.moe.moe_intermediate_size);
   // What the MoE model has on top is its router.
   const int64_t routers = moe.model.num_hidden_layers * moe.moe.num_experts * moe.model.hidden_size;
-  EXPECT_EQ(dry_run(moe).active_parameters, dry_run(dense).active_parameters + routers);
+  EXPECT_EQ(dry_run(moe).model.active_parameters, dry_run(dense).model.active_parameters + routers);
   dense.model.intermediate_size = moe.model.intermediate_size;
   dense.logging.run_dir = moe.logging.run_dir;
   EXPECT_TRUE(dense.model == moe.model && dense.data == moe.data && dense.train == moe.train);

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "parallel/mesh.h"
 #include "tests/conformance/f1_layer.h"
 
 namespace sy::test {
@@ -47,10 +48,16 @@ TEST(LoadBalancing, LocalScopesAverageTheHalves) {
   EXPECT_NEAR(2 * second, 1.0, 1e-6);
 }
 
-// What the other of two ranks contributes to a sum of counts.
+// Two ranks, of which the other contributes these numbers to a sum of counts. Groups of one rank are real.
 class CountsOfAnotherRank final : public Comm {
  public:
   explicit CountsOfAnotherRank(std::vector<int64_t> counts) : counts_(std::move(counts)) {}
+  const std::string& name() const override { return name_; }
+  CommPlace& place() override { return place_; }
+  std::unique_ptr<Comm> split(int, int, const std::string& name) override {
+    if (name == "tp" || name == "ep") return make_single_comm();
+    return std::make_unique<CountsOfAnotherRank>(counts_);
+  }
   int rank() const override { return 0; }
   int size() const override { return 2; }
   void all_reduce_sum(std::span<float>) override {}
@@ -62,7 +69,16 @@ class CountsOfAnotherRank final : public Comm {
   void barrier() override {}
   std::vector<std::string> gather_strings(const std::string&, int) override { return {}; }
 
+ protected:
+  CommRequest start_all_gather_elements(const void*, void*, int64_t, int64_t) override { return {}; }
+  CommRequest start_all_to_all_elements(const void*, std::span<const int64_t>, void*, std::span<const int64_t>,
+                                        int64_t) override {
+    return {};
+  }
+
  private:
+  std::string name_ = "two";
+  CommPlace place_;
   std::vector<int64_t> counts_;
 };
 
@@ -72,8 +88,9 @@ TEST(LoadBalancing, GlobalScopeOverTwoRanksIsTheLossOfTheUnion) {
   first->forward();
   second->forward();
   CountsOfAnotherRank beside_first(second->demand()), beside_second(first->demand());
-  first->ctx().comm = &beside_first;
-  second->ctx().comm = &beside_second;
+  Mesh first_mesh(beside_first, {.ranks = 2}), second_mesh(beside_second, {.ranks = 2});
+  first->ctx().mesh = &first_mesh;
+  second->ctx().mesh = &second_mesh;
   EXPECT_NEAR(loss_of(*first) + loss_of(*second), 1.140521, 1e-6);
   EXPECT_EQ(first->demand(), (std::vector<int64_t>{2, 3, 2, 1}));
 }

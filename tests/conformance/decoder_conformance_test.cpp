@@ -13,11 +13,11 @@ namespace {
 // A model with its optimizer, stepping over fixed samples.
 class TinyRun {
  public:
-  explicit TinyRun(const Config& config)
-      : config_(config), ctx_(config.device.type), comm_(make_single_comm()), decoder_(make_decoder()) {
-    decoder_.parameters().make_masters();
+  explicit TinyRun(const Config& config) : config_(config), ctx_(config.device.type), decoder_(make_decoder()) {
+    decoder_.parameters().make_training_buffers();
+    decoder_.parameters().initialise(static_cast<uint64_t>(config_.train.seed));
     optimizer_ = std::make_unique<Optimizer>(ctx_, decoder_, config_.optimizer);
-    step_ = std::make_unique<TrainStep>(ctx_, decoder_, *optimizer_, *comm_, config_.train.seq_length);
+    step_ = std::make_unique<TrainStep>(ctx_, decoder_, *optimizer_, config_.train.seq_length);
   }
 
   StepReport step() {
@@ -45,11 +45,13 @@ class TinyRun {
     steps_done_ = steps_done;
   }
   std::vector<double> gradients() {
-    const Tensor& g = decoder_.parameters().gradient_buffer();
-    return dispatch_accumulation(g.dtype(), [&]<class A>() {
-      const std::vector<A> values = ctx_.to_host<A>(g);
-      return std::vector<double>(values.begin(), values.end());
-    });
+    std::vector<double> all;
+    for (const ParameterBucket& bucket : decoder_.parameters().buckets())
+      dispatch_accumulation(bucket.grad.dtype(), [&]<class A>() {
+        const std::vector<A> values = ctx_.to_host<A>(bucket.grad);
+        all.insert(all.end(), values.begin(), values.end());
+      });
+    return all;
   }
   Decoder& decoder() { return decoder_; }
   // Random numbers of the steps, as a checkpoint's config would restore them.
@@ -57,7 +59,6 @@ class TinyRun {
 
  private:
   Decoder make_decoder() {
-    ctx_.comm = comm_.get();
     ctx_.host_step_state.seed = static_cast<uint64_t>(config_.train.seed);
     return Decoder(ctx_, config_.model, config_.moe,
                    {.dtype = training_dtype(config_.train.dtype),
@@ -75,9 +76,9 @@ class TinyRun {
   }
   std::vector<Tensor> tensors() {
     std::vector<Tensor> all;
-    for (const Parameter& p : decoder_.parameters().all()) {
-      all.push_back(p.value);
-      if (p.master.defined()) all.push_back(p.master);
+    for (const ParameterBucket& bucket : decoder_.parameters().buckets()) {
+      all.push_back(bucket.value);
+      if (bucket.master.defined()) all.push_back(bucket.master);
     }
     for (const auto& moment : optimizer_->moments()) {
       all.push_back(moment.m);
@@ -89,7 +90,6 @@ class TinyRun {
 
   Config config_;
   Context ctx_;
-  std::unique_ptr<Comm> comm_;
   Decoder decoder_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<TrainStep> step_;

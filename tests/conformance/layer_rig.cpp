@@ -6,6 +6,7 @@
 #include "csrc/core/launch.h"
 #include "kernels/optim/adamw.h"
 #include "kernels/philox.h"
+#include "tests/csrc/models/part_values.h"
 
 namespace sy::test {
 
@@ -17,8 +18,7 @@ std::vector<double> scattered(int64_t count, uint64_t seed) {
 }
 
 LayerRig::LayerRig(const MoeConfig& moe, const RigShape& shape, DType dtype, DeviceType device, uint64_t seed)
-    : ctx_(device), comm_(make_single_comm()), parameters_(ctx_, dtype), shape_(shape) {
-  ctx_.comm = comm_.get();
+    : ctx_(device), parameters_(ctx_, dtype), shape_(shape) {
   StepState& state = ctx_.host_step_state;
   state.seed = seed;
   state.step = 1;
@@ -39,9 +39,8 @@ LayerRig::LayerRig(const MoeConfig& moe, const RigShape& shape, DType dtype, Dev
                                                            .vocab_size = shape.vocab,
                                                            .initializer_range = shape.initializer_range,
                                                            .seed = seed});
-  parameters_.make_masters();
+  parameters_.make_training_buffers();
   parameters_.initialise(seed);
-  parameters_.make_gradients();
   sink_ = std::make_unique<LossSink>(ctx_);
 
   const int64_t count = tokens() * shape.hidden;
@@ -163,7 +162,7 @@ double LayerRig::train_step(const std::vector<double>& target, double learning_r
     dispatch_float(p.value.dtype(), [&]<class T>() {
       SY_LAUNCH(ctx_, adamw,
                 (kernels::AdamW<T>{.grad = p.grad.data<Acc<T>>(),
-                                   .master = ParameterList::exact(p).data<Acc<T>>(),
+                                   .master = testing::exact_values(p).data<Acc<T>>(),
                                    .m = m_[i].data<Acc<T>>(),
                                    .v = v_[i].data<Acc<T>>(),
                                    .weight = p.value.data<T>(),

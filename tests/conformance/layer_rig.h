@@ -10,7 +10,6 @@
 
 #include "csrc/models/model_config.h"
 #include "csrc/moe/layer.h"
-#include "parallel/comm.h"
 
 namespace sy::test {
 
@@ -76,7 +75,6 @@ class LayerRig {
   Decisions take_decisions(class sy::Replay& replay);
 
   Context ctx_;
-  std::unique_ptr<Comm> comm_;
   ParameterList parameters_;
   RigShape shape_;
   std::unique_ptr<moe::MoeLayer> layer_;

@@ -98,7 +98,7 @@ TEST(MethodFiles, EveryFileTrainsInSeconds) {
     const Config config = file.config();
     const DryRun dry = dry_run(config);
     const double flops =
-        dry.training_flops_per_token *
+        dry.model.training_flops_per_token *
         static_cast<double>(config.train.train_iters * config.train.global_batch_size * config.train.seq_length);
     EXPECT_LT(flops, 1e11) << file.path() << " would take minutes";
     EXPECT_GT(dry.moe_layers, 0) << file.path();

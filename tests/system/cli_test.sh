@@ -12,7 +12,7 @@ says() { grep -qE -- "$1" "$folder/out" || fail "'$1' is not in: $(tail -n 12 "$
 echo "--- help"
 "$switchyard" --help >"$folder/out"
 commands="$(sed -nE 's/^  ([a-z]+) .*/\1/p' "$folder/out")"
-for command in bench doctor generate inspect methods tokenize train; do
+for command in bench doctor generate inspect methods tokenize train verify; do
   grep -qx "$command" <<<"$commands" || fail "--help does not list $command"
 done
 for command in $commands; do
@@ -34,7 +34,7 @@ diff "$folder/printed.yaml" "$folder/again.yaml" || fail "printing twice differs
 
 echo "--- train in a pipe"
 "$switchyard" train "$config" "${data[@]}" logging.log_interval=10 train.eval_interval=20 logging.run_dir="$run" 2>&1 </dev/null | cat >"$folder/out"
-says "^$run: [0-9.]+ M parameters, [0-9.]+ M active per token; 40 steps of 128 tokens on 1 rank\(s\)\$"
+says "^$run: [0-9.]+ M parameters, [0-9.]+ M active per token; 40 steps of 128 tokens on 1 rank\$"
 for step in 10 20 30 40; do says "^train .* step $step/40  .*/s  elapsed [0-9:]+  left [0-9:]+  loss [0-9.]+\$"; done
 [[ $(grep -c '^train ' "$folder/out") -eq 4 ]] || fail "not four lines: $(tail -n 12 "$folder/out")"
 if grep -q $'[\r\x1b]' "$folder/out"; then fail "control characters in a pipe"; fi

@@ -214,9 +214,16 @@ TEST(Config, EveryCheckHasItsLine) {
        "WSD; remove it (as an override: optimizer.lr_wsd_decay_iters=null)"},
       {{"optimizer.lr=-1"}, "override 'optimizer.lr=-1': optimizer.lr is -1, but must be greater than 0"},
       {{"parallel.expert_model_parallel_size=2"},
-       "override 'parallel.expert_model_parallel_size=2': parallel.expert_model_parallel_size: 2 is not supported by "
-       "this "
-       "version, only 1: every rank of mpirun -np N is data parallel"},
+       "override 'parallel.expert_model_parallel_size=2': parallel.expert_model_parallel_size: 2 x "
+       "expert_tensor_parallel_size 1 needs a multiple of 2 ranks, there is 1: ranks = expert data x expert x expert "
+       "tensor"},
+      {{"parallel.tensor_model_parallel_size=4"},
+       "override 'parallel.tensor_model_parallel_size=4': parallel.tensor_model_parallel_size: 4 needs a multiple of 4 "
+       "ranks, there are 2: ranks = data x tensor",
+       2},
+      {{"parallel.context_parallel_size=2"},
+       "override 'parallel.context_parallel_size=2': parallel.context_parallel_size: 2 is not supported by this "
+       "version, only 1"},
       {{"checkpoint.load=\"\""},
        "override 'checkpoint.load=\"\"': checkpoint.load: is empty; write auto, none or the folder of a checkpoint"},
       {{"data.data_path=corpora/a"},

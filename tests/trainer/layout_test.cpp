@@ -152,7 +152,7 @@ TEST(Ranks, ACheckpointOfAllRanksResumesToTheBitAndLoadsOnOneRank) {
   state.step = 3;
   state.config_text = print_config(config);
   const std::string directory =
-      save_checkpoint(straight.ctx(), straight.decoder(), straight.optimizer(), comm, folder, state, 2);
+      save_checkpoint(straight.ctx(), straight.decoder(), straight.optimizer(), folder, state, 2);
   const NamedValues saved = straight.parameters();
   const CheckpointReader reader(directory);
 

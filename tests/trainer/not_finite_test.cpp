@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "tests/csrc/models/part_values.h"
 #include "trainer/config.h"
 #include "trainer/session.h"
 #include "trainer/train_step.h"
@@ -27,23 +28,22 @@ optimizer: {lr: 0.01, clip_grad: 0}
 struct Model {
   explicit Model(const std::string& dtype = "f32", const std::string& recompute = "none")
       : config(tiny(dtype, recompute)),
-        comm(make_single_comm()),
         ctx(DeviceType::cpu),
         decoder(
             ctx, config.model, config.moe,
             {.dtype = training_dtype(config.train.dtype), .recompute = config.train.recompute == Recompute::kFull}) {
-    decoder.parameters().make_masters();
+    decoder.parameters().make_training_buffers();
     decoder.parameters().initialise(1);
     optimizer = std::make_unique<Optimizer>(ctx, decoder, config.optimizer);
-    step = std::make_unique<TrainStep>(ctx, decoder, *optimizer, *comm, kSequence);
+    step = std::make_unique<TrainStep>(ctx, decoder, *optimizer, kSequence);
   }
 
   // Sets the last element of a parameter.
   void set_last(const std::string& name, double value) {
     Parameter* p = decoder.parameters().find(name);
     ASSERT_NE(p, nullptr) << name;
-    dispatch_accumulation(ParameterList::exact(*p).dtype(), [&]<class A>() {
-      std::vector<A> values = ctx.to_host<A>(ParameterList::exact(*p));
+    dispatch_accumulation(testing::exact_values(*p).dtype(), [&]<class A>() {
+      std::vector<A> values = ctx.to_host<A>(testing::exact_values(*p));
       values.back() = static_cast<A>(value);
       decoder.parameters().set_exact(*p, values.data());
     });
@@ -63,7 +63,6 @@ struct Model {
   StepReport run() { return step->run(1, 0.01, 0, 2, fill); }
 
   Config config;
-  std::unique_ptr<Comm> comm;
   Context ctx;
   Decoder decoder;
   std::unique_ptr<Optimizer> optimizer;

@@ -16,7 +16,7 @@ std::string save(ToyRun& toy, const std::string& folder, int64_t step) {
   state.step = step;
   state.consumed_samples = step * toy.config().train.global_batch_size;
   state.config_text = print_config(toy.config());
-  return save_checkpoint(toy.ctx(), toy.decoder(), toy.optimizer(), toy.comm(), folder, state, 2);
+  return save_checkpoint(toy.ctx(), toy.decoder(), toy.optimizer(), folder, state, 2);
 }
 
 class Resume : public ::testing::TestWithParam<Overrides> {};
@@ -46,8 +46,8 @@ TEST_P(Resume, ContinuesToTheBit) {
   expect_same_bits(second.router_state(), straight.router_state(), "router state");
   for (std::size_t i = 0; i < straight.optimizer().moments().size(); ++i) {
     const auto &a = second.optimizer().moments()[i], &b = straight.optimizer().moments()[i];
-    EXPECT_TRUE(same_bits(widened(second.ctx(), a.m), widened(straight.ctx(), b.m))) << b.parameter->name;
-    EXPECT_TRUE(same_bits(widened(second.ctx(), a.v), widened(straight.ctx(), b.v))) << b.parameter->name;
+    EXPECT_TRUE(same_bits(widened(second.ctx(), a.m), widened(straight.ctx(), b.m))) << "bucket " << i;
+    EXPECT_TRUE(same_bits(widened(second.ctx(), a.v), widened(straight.ctx(), b.v))) << "bucket " << i;
   }
 }
 

@@ -9,6 +9,7 @@
 #include "csrc/models/decoder.h"
 #include "tests/csrc/models/part_values.h"
 #include "trainer/config.h"
+#include "trainer/layout.h"
 #include "trainer/sampler.h"
 #include "trainer/session.h"
 #include "trainer/train_step.h"
@@ -77,16 +78,17 @@ class ToyRun {
       : config_(config),
         own_comm_(make_single_comm()),
         comm_(comm != nullptr ? *comm : *own_comm_),
+        mesh_(make_mesh(config, comm_)),
         ctx_(DeviceType::cpu),
-        decoder_(ctx_, config.model, config.moe,
+        decoder_(with_mesh(), config.model, config.moe,
                  {.dtype = training_dtype(config.train.dtype),
                   .seed = static_cast<uint64_t>(config.train.seed),
                   .recompute = config.train.recompute == Recompute::kFull}),
         optimizer_(with_masters(), decoder_, config.optimizer),
-        step_(ctx_, decoder_, optimizer_, comm_, config.train.seq_length),
+        step_(ctx_, decoder_, optimizer_, config.train.seq_length),
         schedule_(make_schedule(config.optimizer, config.train)),
-        sampler_(config.train.micro_batch_size, config.train.global_batch_size, comm_.size(), comm_.rank()) {
-    ctx_.comm = &comm_;
+        sampler_(config.train.micro_batch_size, config.train.global_batch_size, mesh_->data().size(),
+                 mesh_->data_rank()) {
     ctx_.host_step_state.seed = static_cast<uint64_t>(config.train.seed);
   }
 
@@ -129,9 +131,14 @@ class ToyRun {
   const Config& config() const { return config_; }
 
  private:
-  // Masters stand before the moments, and before the values are drawn, as in a real run.
+  // The mesh decides what of the model this rank holds. Masters stand before the moments, and before the values are
+  // drawn, as in a real run.
+  Context& with_mesh() {
+    ctx_.mesh = mesh_.get();
+    return ctx_;
+  }
   Context& with_masters() {
-    decoder_.parameters().make_masters();
+    decoder_.parameters().make_training_buffers();
     decoder_.parameters().initialise(static_cast<uint64_t>(config_.train.seed));
     return ctx_;
   }
@@ -139,6 +146,7 @@ class ToyRun {
   Config config_;
   std::unique_ptr<Comm> own_comm_;
   Comm& comm_;
+  std::unique_ptr<Mesh> mesh_;
   Context ctx_;
   Decoder decoder_;
   Optimizer optimizer_;

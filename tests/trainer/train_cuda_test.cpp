@@ -32,15 +32,16 @@ Trained train(const std::string& device, const std::vector<std::string>& overrid
   all.push_back("device.type=" + device);
   const Config config = parse_config(kConfig, "test", all);
   const auto comm = make_single_comm();
-  const auto ctx = make_context(config, *comm);
+  Mesh mesh(*comm, {});
+  const auto ctx = make_context(config, mesh);
   Decoder decoder(*ctx, config.model, config.moe,
                   {.dtype = training_dtype(config.train.dtype),
                    .seed = 7,
                    .recompute = config.train.recompute == Recompute::kFull});
-  decoder.parameters().make_masters();
+  decoder.parameters().make_training_buffers();
   decoder.parameters().initialise(7);
   Optimizer optimizer(*ctx, decoder, config.optimizer);
-  TrainStep step(*ctx, decoder, optimizer, *comm, config.train.seq_length);
+  TrainStep step(*ctx, decoder, optimizer, config.train.seq_length);
   Trained result;
   for (int64_t s = 1; s <= 3; ++s) {
     const StepReport report = step.run(s, 0.01, 0, 2, [&](int64_t wave, BatchBuilder& builder) {

@@ -1,9 +1,9 @@
 // SwiGLU experts (Shazeer 2020, arXiv 2002.05202):   FFN_e(x) = W_down,e ( silu(W_gate,e x) * (W_up,e x) ).
 //
-// Experts of one width form a bank: gate_up [E_b, 2 F_b, D] (gate rows, then up rows) and down [E_b, D, F_b]. Slots are
-// the experts sorted by width class in order of first appearance, so each bank owns a contiguous range of row segments.
-// Hugging Face names (Qwen3-MoE): <prefix>.experts.<e>.{gate_proj,up_proj,down_proj}.weight.
-// Differs from the paper: nothing.
+// Experts of one width form a bank: gate_up [E_b, 2 F_b, D] (gate rows, then up rows) and down [E_b, D, F_b], where E_b
+// are those of this rank and F_b its slice of their width. Slots are the experts sorted by width class in order of
+// first appearance, so each bank owns a contiguous range of row segments. Hugging Face names (Qwen3-MoE):
+// <prefix>.experts.<e>.{gate_proj,up_proj,down_proj}.weight. Differs from the paper: nothing.
 #include <algorithm>
 
 #include "csrc/core/registry.h"
@@ -28,7 +28,7 @@ class SwigluExperts final : public Experts {
         if (widths[e] == width) members.push_back(static_cast<int64_t>(e));
       for (std::size_t i = 0; i < members.size(); ++i)
         slot[static_cast<std::size_t>(members[i])] = static_cast<int32_t>(slots_ + static_cast<int64_t>(i));
-      banks_.push_back(make_bank(b.layer, width, members, classes.size() > 1));
+      banks_.push_back(make_bank(b, width, members, classes.size() > 1));
       slots_ += static_cast<int64_t>(members.size());
     }
     if (classes.size() > 1)
@@ -59,22 +59,25 @@ class SwigluExperts final : public Experts {
     int64_t first_slot;
   };
 
-  Bank make_bank(const LayerBuild& l, int64_t width, const std::vector<int64_t>& members, bool several) const {
-    const std::string suffix = several ? "." + std::to_string(width) : "";
+  Bank make_bank(const Build& b, int64_t whole, const std::vector<int64_t>& members, bool several) const {
+    const LayerBuild& l = b.layer;
+    const int64_t width = whole / b.slices, begin = width * b.slice, d = l.hidden_size;
+    const std::string suffix = several ? "." + std::to_string(whole) : "";
     const auto count = static_cast<int64_t>(members.size());
     const InitSpec init{InitKind::kNormal, l.initializer_range};
-    Parameter& up =
-        l.parameters->add(l.prefix + ".experts" + suffix + ".gate_up_proj", {count, 2 * width, l.hidden_size}, init);
+    Parameter& up = l.parameters->add(l.prefix + ".experts" + suffix + ".gate_up_proj", {count, 2 * width, d}, init,
+                                      Sharing::kExpert);
     Parameter& down =
-        l.parameters->add(l.prefix + ".experts" + suffix + ".down_proj", {count, l.hidden_size, width}, init);
-    up.is_expert = down.is_expert = true;
+        l.parameters->add(l.prefix + ".experts" + suffix + ".down_proj", {count, d, width}, init, Sharing::kExpert);
     up.parts.clear();
     down.parts.clear();
     for (int64_t i = 0; i < count; ++i) {
-      const std::string name = l.prefix + ".experts." + std::to_string(members[static_cast<std::size_t>(i)]) + ".";
-      up.parts.push_back({name + "gate_proj.weight", i, 0, width, {width, l.hidden_size}});
-      up.parts.push_back({name + "up_proj.weight", i, width, width, {width, l.hidden_size}});
-      down.parts.push_back({name + "down_proj.weight", i, 0, l.hidden_size, {l.hidden_size, width}});
+      const int64_t expert = b.first_expert + members[static_cast<std::size_t>(i)];
+      const std::string name = l.prefix + ".experts." + std::to_string(expert) + ".";
+      const Box rows{{begin, 0}, {width, d}}, columns{{0, begin}, {d, width}};
+      up.parts.push_back({name + "gate_proj.weight", {whole, d}, rows, 2 * i * width * d});
+      up.parts.push_back({name + "up_proj.weight", {whole, d}, rows, (2 * i + 1) * width * d});
+      down.parts.push_back({name + "down_proj.weight", {d, whole}, columns, i * d * width});
     }
     return {&up, &down, slots_};
   }

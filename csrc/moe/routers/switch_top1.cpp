@@ -29,6 +29,7 @@ Tensor jittered(Context& ctx, const Tensor& x, const RouterInput& input, double 
                                        .tokens = x.dim(0),
                                        .columns = x.dim(1),
                                        .seq_length = input.seq_length,
+                                       .first_token = input.first_token,
                                        .layer = static_cast<uint32_t>(input.layer),
                                        .epsilon = epsilon}));
   });

@@ -99,7 +99,7 @@ struct Region {
         moe::LayerBuild{
             .parameters = &parameters, .prefix = "mlp", .hidden_size = kHidden, .initializer_range = 0.5, .seed = 5});
     parameters.initialise(5);
-    parameters.make_gradients();
+    parameters.make_training_buffers();
     ctx.host_step_state.inv_batch_tokens = 1.0 / kTokens;
     ctx.upload_step_state();
     ctx.training = true;

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "csrc/io/checkpoint.h"
-#include "tests/csrc/io/random_tiling.h"
+#include "tests/csrc/core/random_tiling.h"
 
 namespace sy::testing {
 

@@ -11,10 +11,10 @@
 #include <vector>
 
 #include "csrc/models/decoder.h"
+#include "parallel/mesh.h"
+#include "trainer/whole_tensors.h"
 
 namespace sy::testing {
-
-using NamedValues = std::map<std::string, std::vector<double>>;
 
 // Any floating-point tensor, widened; exact for every type.
 inline std::vector<double> widened(Context& ctx, const Tensor& tensor) {
@@ -27,35 +27,39 @@ inline std::vector<double> widened(Context& ctx, const Tensor& tensor) {
   });
 }
 
-// `tensor` has the parameter's shape; each part goes to its Hugging Face name. What no part covers (vocabulary padding)
-// goes to "<parameter>.padding".
-inline void add_parts(NamedValues& out, Context& ctx, const Parameter& p, const Tensor& tensor) {
+// The exact values of a parameter that this rank owns whole.
+inline Tensor exact_values(const Parameter& p) {
+  if (p.bucket == nullptr || !p.bucket->master.defined()) return p.value;
+  SY_CHECK(p.bucket->share_count == p.bucket->count, "several ranks share the masters of '{}'", p.name);
+  return p.bucket->master.slice(p.bucket_begin, p.bucket_begin + p.value.count()).reshape(p.value.shape());
+}
+
+// What no part covers (vocabulary padding), of values or gradients.
+inline std::vector<double> padding_values(Context& ctx, const Parameter& p, const Tensor& tensor) {
   const std::vector<double> whole = widened(ctx, tensor);
   std::vector<bool> covered(whole.size(), false);
-  for (const ParameterPart& part : p.parts) {
-    const int64_t count = shape_count(part.shape), columns = count / part.rows;
-    const int64_t first_row = part.expert >= 0 ? part.expert * p.value.dim(1) + part.row_begin : part.row_begin;
-    const auto begin = static_cast<std::ptrdiff_t>(first_row * columns);
-    std::fill_n(covered.begin() + begin, count, true);
-    out[part.name] = std::vector<double>(whole.begin() + begin, whole.begin() + begin + count);
-  }
+  for (const ParameterPart& part : p.parts)
+    std::fill_n(covered.begin() + static_cast<std::ptrdiff_t>(part.offset), part.box.count(), true);
   std::vector<double> padding;
   for (std::size_t i = 0; i < whole.size(); ++i)
     if (!covered[i]) padding.push_back(whole[i]);
-  if (!padding.empty()) out[p.name + ".padding"] = std::move(padding);
+  return padding;
 }
 
-inline NamedValues parameter_values(Context& ctx, Decoder& decoder) {
-  NamedValues out;
-  for (const Parameter& p : decoder.parameters().all()) add_parts(out, ctx, p, ParameterList::exact(p));
-  return out;
+// Padding rows never take part: their values and gradients stay zero. Returns how many elements that were.
+inline int64_t expect_zero_padding(Context& ctx, Decoder& decoder) {
+  int64_t count = 0;
+  for (const Parameter& p : decoder.parameters().all())
+    for (const Tensor& tensor : {p.value, p.grad})
+      for (const double value : padding_values(ctx, p, tensor)) {
+        EXPECT_EQ(value, 0) << p.name;
+        ++count;
+      }
+  return count;
 }
 
-inline NamedValues gradient_values(Context& ctx, Decoder& decoder) {
-  NamedValues out;
-  for (const Parameter& p : decoder.parameters().all()) add_parts(out, ctx, p, p.grad);
-  return out;
-}
+inline NamedValues parameter_values(Context& ctx, Decoder& decoder) { return whole_parameters(ctx, decoder); }
+inline NamedValues gradient_values(Context& ctx, Decoder& decoder) { return whole_gradients(ctx, decoder); }
 
 // The two errors of STYLE section 7: norm of the differences by the norm of `want`, and the largest difference by the
 // largest element of `want`. Equal zeros have error 0; anything against zeros, or not finite, infinity.

@@ -5,7 +5,7 @@
 #include <random>
 #include <vector>
 
-#include "csrc/io/box.h"
+#include "csrc/core/box.h"
 
 namespace sy::testing {
 

@@ -1,4 +1,4 @@
-#include "csrc/io/box.h"
+#include "csrc/core/box.h"
 
 #include <algorithm>
 #include <cstring>

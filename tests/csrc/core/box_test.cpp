@@ -1,4 +1,4 @@
-#include "csrc/io/box.h"
+#include "csrc/core/box.h"
 
 #include <gtest/gtest.h>
 
@@ -6,7 +6,7 @@
 #include <numeric>
 #include <random>
 
-#include "tests/csrc/io/random_tiling.h"
+#include "tests/csrc/core/random_tiling.h"
 
 namespace sy {
 namespace {

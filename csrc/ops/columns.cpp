@@ -1,0 +1,59 @@
+// Shapes: another shape of the same elements, two matrices side by side.
+#include "csrc/core/launch.h"
+#include "csrc/ops/ops.h"
+#include "kernels/dense/elementwise.h"
+
+namespace sy::ops {
+
+namespace {
+
+// Columns [from_column, from_column + columns) of `from` to columns [to_column, ...) of `to`.
+void copy_columns(Context& ctx, const Tensor& from, int64_t from_column, const Tensor& to, int64_t to_column,
+                  int64_t columns) {
+  dispatch_float(from.dtype(), [&]<class T>() {
+    SY_LAUNCH(ctx, copy_columns,
+              (kernels::CopyColumns<T>{.x = from.data<T>() + from_column,
+                                       .y = to.data<T>() + to_column,
+                                       .rows = from.dim(0),
+                                       .columns = columns,
+                                       .ldx = from.dim(1),
+                                       .ldy = to.dim(1)}));
+  });
+}
+
+}  // namespace
+
+Var reshape(Context& ctx, const Var& x, Shape shape) {
+  const bool record = needs_record(ctx, {&x});
+  Var out(x.value().reshape(std::move(shape)), record);
+  if (record)
+    ctx.tape->record([&ctx, x, out]() {
+      const Tensor dy = out.take_grad();
+      if (dy.defined()) x.add_grad(ctx, dy.reshape(x.shape()));
+    });
+  return out;
+}
+
+Var concat_columns(Context& ctx, const Var& a, const Var& b) {
+  SY_CHECK(a.dim(0) == b.dim(0) && a.dtype() == b.dtype(), "concat_columns of {} and {}", shape_string(a.shape()),
+           shape_string(b.shape()));
+  const int64_t left = a.dim(1), right = b.dim(1);
+  Tensor y = ctx.empty({a.dim(0), left + right}, a.dtype());
+  copy_columns(ctx, a.value(), 0, y, 0, left);
+  copy_columns(ctx, b.value(), 0, y, left, right);
+  const bool record = needs_record(ctx, {&a, &b});
+  Var out(std::move(y), record);
+  if (record)
+    ctx.tape->record([&ctx, a, b, out, left, right]() {
+      const Tensor dy = out.take_grad();
+      if (!dy.defined()) return;
+      Tensor da = ctx.empty(a.shape(), a.dtype()), db = ctx.empty(b.shape(), b.dtype());
+      copy_columns(ctx, dy, 0, da, 0, left);
+      copy_columns(ctx, dy, left, db, 0, right);
+      a.add_grad(ctx, std::move(da));
+      b.add_grad(ctx, std::move(db));
+    });
+  return out;
+}
+
+}  // namespace sy::ops

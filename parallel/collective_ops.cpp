@@ -1,0 +1,220 @@
+#include "parallel/collective_ops.h"
+
+#include <algorithm>
+
+namespace sy {
+
+namespace {
+
+// The elements of a tensor as a span on the host: the tensor itself on the CPU, a copy otherwise, which finish() takes
+// back to the device.
+template <class T>
+class HostSpan {
+ public:
+  enum class Use { kRead, kWrite, kBoth };
+  HostSpan(Context& ctx, const Tensor& tensor, Use use) : ctx_(ctx), tensor_(tensor) {
+    if (ctx.device() == DeviceType::cpu) return;
+    if (use == Use::kWrite) copy_.resize(static_cast<std::size_t>(tensor.count()));
+    else copy_ = ctx.to_host<T>(tensor);
+  }
+  std::span<T> span() {
+    if (ctx_.device() != DeviceType::cpu) return copy_;
+    return {tensor_.data<T>(), static_cast<std::size_t>(tensor_.count())};
+  }
+  void finish() {
+    if (ctx_.device() != DeviceType::cpu) ctx_.copy_from_host(tensor_, copy_.data());
+  }
+
+ private:
+  Context& ctx_;
+  Tensor tensor_;
+  std::vector<T> copy_;
+};
+
+int64_t row_elements(const Tensor& x) { return shape_count(Shape(x.shape().begin() + 1, x.shape().end())); }
+
+std::vector<int64_t> elements(std::span<const int64_t> rows, int64_t per_row) {
+  std::vector<int64_t> counts;
+  for (const int64_t n : rows) counts.push_back(n * per_row);
+  return counts;
+}
+
+Shape with_rows(Shape shape, int64_t rows) {
+  shape[0] = rows;
+  return shape;
+}
+
+}  // namespace
+
+void all_gather(Context& ctx, Comm& comm, const Tensor& mine, const Tensor& all) {
+  SY_CHECK(all.count() == mine.count() * comm.size(), "all_gather of {} elements into {} on {} ranks", mine.count(),
+           all.count(), comm.size());
+  if (ctx.device() == DeviceType::meta) return;
+  dispatch_any(mine.dtype(), [&]<class T>() {
+    using Span = HostSpan<T>;
+    Span from(ctx, mine, Span::Use::kRead), to(ctx, all, Span::Use::kWrite);
+    comm.all_gather<T>(from.span(), to.span());
+    to.finish();
+  });
+}
+
+void reduce_scatter_sum(Context& ctx, Comm& comm, const Tensor& all, const Tensor& mine) {
+  SY_CHECK(all.count() == mine.count() * comm.size(), "reduce_scatter of {} elements to {} on {} ranks", all.count(),
+           mine.count(), comm.size());
+  if (ctx.device() == DeviceType::meta) return;
+  dispatch_float(mine.dtype(), [&]<class T>() {
+    using Span = HostSpan<T>;
+    Span from(ctx, all, Span::Use::kRead), to(ctx, mine, Span::Use::kWrite);
+    comm.reduce_scatter_sum<T>(from.span(), to.span());
+    to.finish();
+  });
+}
+
+void all_reduce_sum(Context& ctx, Comm& comm, const Tensor& values) {
+  if (comm.size() == 1 || ctx.device() == DeviceType::meta) return;
+  dispatch_float(values.dtype(), [&]<class T>() {
+    using Span = HostSpan<T>;
+    Span host(ctx, values, Span::Use::kBoth);
+    const std::span<T> own = host.span();
+    // Every rank adds up an equal share of the elements, then all shares travel to all ranks.
+    const auto n = static_cast<std::size_t>(comm.size());
+    const std::size_t share = (own.size() + n - 1) / n;
+    std::vector<T> padded(share * n, T(0)), mine(share);
+    std::copy(own.begin(), own.end(), padded.begin());
+    comm.reduce_scatter_sum<T>(padded, mine);
+    comm.all_gather<T>(mine, padded);
+    std::copy_n(padded.begin(), own.size(), own.begin());
+    host.finish();
+  });
+}
+
+Tensor all_to_all_rows(Context& ctx, Comm& comm, const Tensor& x, std::span<const int64_t> send_rows,
+                       std::span<const int64_t> recv_rows) {
+  int64_t received = 0;
+  for (const int64_t n : recv_rows) received += n;
+  Tensor y = ctx.empty(with_rows(x.shape(), received), x.dtype());
+  if (ctx.device() == DeviceType::meta) return y;
+  const int64_t per_row = row_elements(x);
+  const std::vector<int64_t> send = elements(send_rows, per_row), recv = elements(recv_rows, per_row);
+  dispatch_any(x.dtype(), [&]<class T>() {
+    using Span = HostSpan<T>;
+    Span from(ctx, x, Span::Use::kRead), to(ctx, y, Span::Use::kWrite);
+    comm.all_to_all<T>(from.span(), send, to.span(), recv);
+    to.finish();
+  });
+  return y;
+}
+
+Var all_to_all_rows(Context& ctx, Comm& comm, const Var& x, std::span<const int64_t> send_rows,
+                    std::span<const int64_t> recv_rows) {
+  const bool record = needs_record(ctx, {&x});
+  Var out(all_to_all_rows(ctx, comm, x.value(), send_rows, recv_rows), record);
+  if (record)
+    ctx.tape->record([&ctx, &comm, x, out, send = std::vector<int64_t>(send_rows.begin(), send_rows.end()),
+                      recv = std::vector<int64_t>(recv_rows.begin(), recv_rows.end())]() {
+      // A rank whose rows nobody used still takes part.
+      Tensor dy = out.take_grad();
+      if (!dy.defined()) dy = ctx.zeros(out.shape(), out.dtype());
+      Tensor home = all_to_all_rows(ctx, comm, dy, recv, send);
+      if (home.dim(0) == x.dim(0)) {
+        x.add_grad(ctx, std::move(home));
+        return;
+      }
+      // Rows of x behind the last one sent have no gradient.
+      Tensor dx = ctx.zeros(x.shape(), x.dtype());
+      if (home.count() > 0) ctx.copy(dx.slice(0, home.dim(0)), home);
+      x.add_grad(ctx, std::move(dx));
+    });
+  return out;
+}
+
+namespace tp {
+
+int64_t ranks(const Context& ctx) { return ctx.mesh == nullptr ? 1 : ctx.mesh->tensor().size(); }
+int64_t rank(const Context& ctx) { return ctx.mesh == nullptr ? 0 : ctx.mesh->tensor_rank(); }
+bool sequence_parallel(const Context& ctx) {
+  return ranks(ctx) > 1 && ctx.mesh->sizes().sequence_parallel;
+}
+
+int64_t shard_tokens(const Context& ctx, int64_t tokens) {
+  SY_CHECK(tokens % ranks(ctx) == 0, "{} tokens cannot be divided among {} tensor-parallel ranks", tokens, ranks(ctx));
+  return tokens / ranks(ctx);
+}
+int64_t shard_begin(const Context& ctx, int64_t tokens) { return shard_tokens(ctx, tokens) * rank(ctx); }
+
+namespace {
+
+// The four movements of rows between the ranks of the tensor group.
+Tensor gathered(Context& ctx, const Tensor& shard) {
+  Tensor all = ctx.empty(with_rows(shard.shape(), shard.dim(0) * ranks(ctx)), shard.dtype());
+  all_gather(ctx, ctx.mesh->tensor(), shard, all);
+  return all;
+}
+Tensor own_rows(Context& ctx, const Tensor& all) {
+  const int64_t begin = shard_begin(ctx, all.dim(0));
+  return all.slice(begin, begin + shard_tokens(ctx, all.dim(0)));
+}
+Tensor summed_rows(Context& ctx, const Tensor& partial) {
+  Tensor shard = ctx.empty(with_rows(partial.shape(), shard_tokens(ctx, partial.dim(0))), partial.dtype());
+  reduce_scatter_sum(ctx, ctx.mesh->tensor(), partial, shard);
+  return shard;
+}
+Tensor summed(Context& ctx, const Tensor& partial) {
+  Tensor sum = ctx.empty(partial.shape(), partial.dtype());
+  ctx.copy(sum, partial);
+  all_reduce_sum(ctx, ctx.mesh->tensor(), sum);
+  return sum;
+}
+
+// An op that moves rows by `forward`, and their gradients by `backward`. Ranks take part in the backward collective
+// even where no gradient has arrived.
+using Move = Tensor (*)(Context&, const Tensor&);
+Var moved(Context& ctx, const Var& x, Move forward, Move backward) {
+  const bool record = needs_record(ctx, {&x});
+  Var out(forward(ctx, x.value()), record);
+  if (record)
+    ctx.tape->record([&ctx, x, out, backward]() {
+      Tensor dy = out.take_grad();
+      if (!dy.defined()) dy = ctx.zeros(out.shape(), out.dtype());
+      x.add_grad(ctx, backward(ctx, dy));
+    });
+  return out;
+}
+
+Tensor same(Context&, const Tensor& x) { return x; }
+
+}  // namespace
+
+Var enter(Context& ctx, const Var& x) {
+  if (ranks(ctx) == 1) return x;
+  return sequence_parallel(ctx) ? moved(ctx, x, gathered, summed_rows) : moved(ctx, x, same, summed);
+}
+
+Var leave(Context& ctx, const Var& partial) {
+  if (ranks(ctx) == 1) return partial;
+  return sequence_parallel(ctx) ? moved(ctx, partial, summed_rows, gathered) : moved(ctx, partial, summed, same);
+}
+
+Var to_shard(Context& ctx, const Var& x) {
+  if (ranks(ctx) == 1 || sequence_parallel(ctx)) return x;
+  return moved(ctx, x, own_rows, gathered);
+}
+
+Var from_shard(Context& ctx, const Var& y) {
+  if (ranks(ctx) == 1 || sequence_parallel(ctx)) return y;
+  return moved(ctx, y, gathered, own_rows);
+}
+
+Var whole_micro_batch(Context& ctx, const Var& shard) {
+  if (ranks(ctx) == 1) return shard;
+  return moved(ctx, shard, gathered, own_rows);
+}
+
+Var sum_gradients(Context& ctx, const Var& x) {
+  if (ranks(ctx) == 1 || !x.defined()) return x;
+  return moved(ctx, x, same, summed);
+}
+
+}  // namespace tp
+
+}  // namespace sy

@@ -1,0 +1,166 @@
+// Expert parallelism: the experts of a layer are spread over the ranks of an expert group, and rows travel.
+//
+//   1. a rank's entries become two sorted lists: token rows by destination (each token at most once per destination)
+//      and entries by destination
+//   2. counts travel, then token rows, then entries: (place of the row, expert) and their weights
+//   3. each rank runs its own experts on what arrived, and sums the results of a token's local experts, weighted
+//   4. one row per token and destination travels back, and each token adds up what its destinations computed
+// The group has expert x expert_tensor ranks; a token goes to all slices of an expert, whose results are partial sums,
+// so step 4 adds them up as well. Ranks without tokens and experts without rows take part in everything. The host reads
+// the counts, which a library that moves bytes needs there.
+#include "csrc/core/launch.h"
+#include "csrc/moe/dispatch.h"
+#include "kernels/moe/dispatch_plan.h"
+#include "parallel/collective_ops.h"
+
+namespace sy::moe {
+namespace {
+
+using Counts = std::vector<int64_t>;
+
+int64_t total(const Counts& counts) {
+  int64_t sum = 0;
+  for (const int64_t n : counts) sum += n;
+  return sum;
+}
+
+std::vector<int32_t> starts(const Counts& counts) {
+  std::vector<int32_t> first = {0};
+  for (const int64_t n : counts) first.push_back(first.back() + static_cast<int32_t>(n));
+  return first;
+}
+
+class ExpertParallelDispatch final : public Dispatch {
+ public:
+  ExpertParallelDispatch(Mesh& mesh, int64_t num_experts)
+      : group_(mesh.expert()),
+        ranks_(mesh.expert().size()),
+        expert_ranks_(mesh.sizes().expert),
+        tensor_ranks_(mesh.sizes().expert_tensor),
+        local_experts_(num_experts / mesh.sizes().expert) {}
+
+  Var forward(Context& ctx, const DispatchInput& input, const Experts& experts) const override {
+    const Plan plan = make_plan(ctx, own_entries(ctx, input), input.x_TD.dim(0));
+    const Var x_send = ops::gather_rows(ctx, input.x_TD, plan.rows);
+    const Var x = all_to_all_rows(ctx, group_, x_send, plan.send_rows, plan.recv_rows);
+    const ops::RowIndex index = arrived_index(ctx, plan, x.dim(0), experts);
+    const Var weight = input.weight_N.defined() ? arrived_weight(ctx, plan, input.weight_N) : Var();
+
+    const bool weight_input = input.weight_position == WeightPosition::kExpertInput;
+    const Var outputs = experts.forward(ctx, ops::gather_rows(ctx, x, index, weight_input ? weight : Var()), index);
+    const Var sums = ops::combine(ctx, outputs, weight_input ? Var() : weight, {}, index);
+
+    const Var home = all_to_all_rows(ctx, group_, sums, plan.recv_rows, plan.send_rows);
+    const Var y = ops::combine(ctx, home, {}, {}, plan.rows);
+    return input.identity_overflow ? ops::add(ctx, y, identity_of_dropped(ctx, input, local_experts_ * expert_ranks_))
+                                   : y;
+  }
+
+ private:
+  struct Plan {
+    ops::RowIndex rows;     // token rows sorted by destination
+    ops::RowIndex entries;  // copies of entries sorted by destination; an entry counts as a "token" here
+    Counts send_rows, recv_rows, send_entries, recv_entries;
+    Tensor payload;  // of the entries sent [entries, 2] i32
+  };
+
+  Plan make_plan(Context& ctx, const Assignment& own, int64_t tokens) const {
+    const int64_t entries = own.token_N.count(), copies = entries * tensor_ranks_, pairs = tokens * ranks_;
+    const auto table = [&](int64_t count) { return ctx.empty({count}, DType::i32, MemoryKind::workspace); };
+    const Tensor pair_token = table(pairs), pair_rank = table(pairs), copy_entry = table(copies),
+                 copy_rank = table(copies);
+    SY_LAUNCH(ctx, dispatch_plan,
+              (kernels::DispatchPlan{.token = own.token_N.data<int32_t>(),
+                                     .expert = own.expert_N.data<int32_t>(),
+                                     .kept = own.kept_N.defined() ? own.kept_N.data<uint8_t>() : nullptr,
+                                     .pair_token = pair_token.data<int32_t>(),
+                                     .pair_rank = pair_rank.data<int32_t>(),
+                                     .copy_entry = copy_entry.data<int32_t>(),
+                                     .copy_rank = copy_rank.data<int32_t>(),
+                                     .entries = entries,
+                                     .tokens = tokens,
+                                     .expert_ranks = expert_ranks_,
+                                     .tensor_ranks = tensor_ranks_,
+                                     .experts_per_rank = local_experts_}));
+    Plan plan;
+    plan.rows = ops::index_build(ctx, pair_token, pair_rank, {}, {}, tokens, ranks_, ranks_, 1);
+    plan.entries = ops::index_build(ctx, copy_entry, copy_rank, {}, {}, entries, ranks_, ranks_, 1);
+    exchange_counts(ctx, plan);
+    // Buffers are as large as what travels, not as the bound.
+    plan.rows.rows = total(plan.send_rows);
+    plan.entries.rows = total(plan.send_entries);
+    plan.payload = ctx.empty({plan.entries.rows, 2}, DType::i32, MemoryKind::workspace);
+    SY_LAUNCH(ctx, pack_entries,
+              (kernels::PackEntries{.token = own.token_N.data<int32_t>(),
+                                    .expert = own.expert_N.data<int32_t>(),
+                                    .copy_rank = copy_rank.data<int32_t>(),
+                                    .row_entry = plan.entries.row_entry.data<int32_t>(),
+                                    .pair_row = plan.rows.entry_row.data<int32_t>(),
+                                    .pair_start = plan.rows.seg_start.data<int32_t>(),
+                                    .payload = plan.payload.data<int32_t>(),
+                                    .rows = plan.entries.rows,
+                                    .expert_ranks = expert_ranks_,
+                                    .tensor_ranks = tensor_ranks_,
+                                    .experts_per_rank = local_experts_}));
+    return plan;
+  }
+
+  void exchange_counts(Context& ctx, Plan& plan) const {
+    const std::vector<int32_t> rows = ctx.to_host<int32_t>(plan.rows.seg_count);
+    const std::vector<int32_t> entries = ctx.to_host<int32_t>(plan.entries.seg_count);
+    Counts mine, theirs(static_cast<std::size_t>(2 * ranks_), 0);
+    for (std::size_t g = 0; g < rows.size(); ++g) {
+      mine.push_back(rows[g]);
+      mine.push_back(entries[g]);
+    }
+    if (ctx.device() == DeviceType::meta) theirs = mine;
+    else group_.all_to_all<int64_t>(mine, Counts(rows.size(), 2), theirs, Counts(rows.size(), 2));
+    for (std::size_t i = 0; i < mine.size(); i += 2) {
+      plan.send_rows.push_back(mine[i]);
+      plan.send_entries.push_back(mine[i + 1]);
+      plan.recv_rows.push_back(theirs[i]);
+      plan.recv_entries.push_back(theirs[i + 1]);
+    }
+  }
+
+  // The rows of this rank's experts, from the entries that arrived.
+  ops::RowIndex arrived_index(Context& ctx, const Plan& plan, int64_t rows, const Experts& experts) const {
+    const Tensor payload = all_to_all_rows(ctx, group_, plan.payload, plan.send_entries, plan.recv_entries);
+    const int64_t entries = payload.dim(0);
+    const std::vector<int32_t> entry_first = starts(plan.recv_entries), row_first = starts(plan.recv_rows);
+    const auto on_device = [&](const std::vector<int32_t>& values) {
+      return ctx.from_host<int32_t>(values, {static_cast<int64_t>(values.size())}, MemoryKind::workspace);
+    };
+    const Tensor entry_start = on_device(entry_first), row_start = on_device(row_first);
+    const Tensor token = ctx.empty({entries}, DType::i32, MemoryKind::workspace);
+    const Tensor expert = ctx.empty({entries}, DType::i32, MemoryKind::workspace);
+    SY_LAUNCH(ctx, unpack_entries,
+              (kernels::UnpackEntries{.payload = payload.data<int32_t>(),
+                                      .entry_start = entry_start.data<int32_t>(),
+                                      .row_start = row_start.data<int32_t>(),
+                                      .token_out = token.data<int32_t>(),
+                                      .expert_out = expert.data<int32_t>(),
+                                      .entries = entries,
+                                      .ranks = ranks_}));
+    return ops::index_build(ctx, token, expert, {}, experts.slot_of_expert(), rows, local_experts_, experts.slots());
+  }
+
+  // Weights travel as rows of one element beside their entries; their gradients come home the same way, added up over
+  // the slices of an expert.
+  Var arrived_weight(Context& ctx, const Plan& plan, const Var& weight_N) const {
+    const Var send = ops::gather_rows(ctx, ops::reshape(ctx, weight_N, {weight_N.dim(0), 1}), plan.entries);
+    const Var here = all_to_all_rows(ctx, group_, send, plan.send_entries, plan.recv_entries);
+    return ops::reshape(ctx, here, {here.dim(0)});
+  }
+
+  Comm& group_;
+  int64_t ranks_, expert_ranks_, tensor_ranks_, local_experts_;
+};
+
+}  // namespace
+
+std::unique_ptr<Dispatch> make_expert_parallel_dispatch(Mesh& mesh, int64_t num_experts) {
+  return std::make_unique<ExpertParallelDispatch>(mesh, num_experts);
+}
+
+}  // namespace sy::moe

@@ -1,0 +1,106 @@
+#include "trainer/verify.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+
+#include "trainer/layout.h"
+#include "trainer/layout_run.h"
+
+namespace sy {
+
+namespace {
+
+// Relative differences that rounding alone explains: of one step, and of several.
+struct Bounds {
+  double step, run;
+};
+
+Bounds bounds_of(ComputeType type) {
+  switch (type) {
+    case ComputeType::kF64:
+      return {1e-10, 1e-10};
+    case ComputeType::kF32:
+      return {1e-5, 1e-5};
+    case ComputeType::kBf16:
+      return {5e-2, 5e-2};  // 8 bits of mantissa, rounded wherever a sum over ranks ends
+  }
+  return {1e-5, 1e-5};
+}
+
+class Table {
+ public:
+  void row(const std::string& what, double difference, double bound, const std::string& where = "") {
+    const bool is_within = difference <= bound;
+    all_within_ = all_within_ && is_within;
+    fmt::print("  {:<28} {:>9.2e}   {:>7.0e}   {}{}\n", what, difference, bound, is_within ? "ok" : "DIFFERS",
+               where.empty() ? "" : "   largest in " + where);
+  }
+  bool all_within() const { return all_within_; }
+
+ private:
+  bool all_within_ = true;
+};
+
+bool report(const Config& config, const LayoutRun& run, const LayoutRun& reference, const moe::RoutingLog& log,
+            bool replay) {
+  const LayoutDifference d = compare(run, reference);
+  const Bounds bounds = bounds_of(config.train.dtype);
+  fmt::print("  {:<28} {:>9}   {:>7}\n", "relative difference", "largest", "bound");
+  Table table;
+  table.row("losses", d.loss, bounds.run);
+  table.row("gradient norms", d.grad_norm, bounds.run);
+  table.row("gradients of the first step", d.gradient, bounds.step, d.worst_gradient);
+  // A moment that is zero but for rounding moves its parameter by whole steps: only f64 bounds parameters.
+  const bool is_exact = config.train.dtype == ComputeType::kF64;
+  if (is_exact) table.row("parameters after the last", d.parameter, bounds.run, d.worst_parameter);
+  if (!run.router_state.empty()) table.row("router state after the last", d.state, bounds.run, d.worst_state);
+  if (log.assignments() > 0)
+    fmt::print("  assignments: {} of {} differ{}{}\n", log.differing(), log.assignments(),
+               log.differing() == 0 ? "" : fmt::format(", largest score gap {:.1e} of the scale", log.largest_gap()),
+               replay ? "; the one-rank run's were used" : "");
+  if (!table.all_within() && !replay && log.differing() > 0)
+    fmt::print("  near ties were decided otherwise: `--replay` compares under equal assignments\n");
+  return table.all_within() && log.largest_gap() <= 1e-5;
+}
+
+}  // namespace
+
+int run_verify(int argc, char** argv, Comm& comm) {
+  CLI::App app("Train a few steps on one rank and on the configured layout, and compare every number",
+               "switchyard verify");
+  std::string path;
+  std::vector<std::string> overrides;
+  int64_t steps = 3;
+  bool replay = false;
+  app.add_option("config", path, "a YAML config")->required();
+  app.add_option("overrides", overrides, "section.key=value");
+  app.add_option("--steps", steps, "optimizer steps")->check(CLI::PositiveNumber);
+  app.add_flag("--replay", replay, "use the one-rank run's assignments on the layout");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  }
+  const Config config = load_config(path, overrides, comm.size());
+  const auto data = open_train_data(config.data, config.train.seq_length, config.model.vocab_size, config.train.seed);
+  const AddSample add_sample = [&](BatchBuilder& builder, int64_t sample) { builder.add_sample(*data, sample); };
+  const bool root = comm.rank() == 0;
+  if (root) {
+    fmt::print("{}: {}\n  {} steps of {} sequences, one rank first\n", path,
+               describe(mesh_sizes(config.parallel, comm.size())), steps, config.train.global_batch_size);
+    std::fflush(stdout);
+  }
+  // Rank 0 alone runs the reference; the others wait for its assignments.
+  LayoutRun reference;
+  moe::RoutingLog recorded;
+  if (root) reference = run_layout(one_rank_config(config), *make_single_comm(), steps, add_sample, &recorded);
+  moe::RoutingLog log = moe::RoutingLog::from_bytes(comm.broadcast_string(recorded.bytes(), 0));
+  log.set_mode(replay ? moe::RoutingLog::Mode::kReplay : moe::RoutingLog::Mode::kObserve);
+  const LayoutRun run = run_layout(config, comm, steps, add_sample, &log);
+  int64_t differs = root && !report(config, run, reference, log, replay) ? 1 : 0;
+  comm.all_reduce_sum(std::span<int64_t>(&differs, 1));
+  return differs == 0 ? 0 : 1;
+}
+
+}  // namespace sy
