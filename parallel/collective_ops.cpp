@@ -1,6 +1,7 @@
 #include "parallel/collective_ops.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace sy {
 
@@ -105,25 +106,71 @@ Tensor all_to_all_rows(Context& ctx, Comm& comm, const Tensor& x, std::span<cons
   return y;
 }
 
-Var all_to_all_rows(Context& ctx, Comm& comm, const Var& x, std::span<const int64_t> send_rows,
-                    std::span<const int64_t> recv_rows) {
-  const bool record = needs_record(ctx, {&x});
-  Var out(all_to_all_rows(ctx, comm, x.value(), send_rows, recv_rows), record);
-  if (record)
-    ctx.tape->record([&ctx, &comm, x, out, send = std::vector<int64_t>(send_rows.begin(), send_rows.end()),
-                      recv = std::vector<int64_t>(recv_rows.begin(), recv_rows.end())]() {
+// One movement of rows that has begun. On the CPU the tensors themselves are what travels; elsewhere rows are staged
+// through the host, and have arrived when they departed.
+class RowsInFlight {
+ public:
+  RowsInFlight(Comm& comm, std::vector<int64_t> send, std::vector<int64_t> recv)
+      : comm_(comm), send_(std::move(send)), recv_(std::move(recv)) {}
+
+  void start(Context& ctx, const Tensor& x) { move(ctx, x, send_, recv_); }
+  void start_home(Context& ctx, const Tensor& dy) { move(ctx, dy, recv_, send_); }
+  Tensor wait() {
+    request_.wait();
+    departed_ = {};
+    return std::move(arriving_);
+  }
+
+  Var x;
+  bool record = false;
+
+ private:
+  void move(Context& ctx, const Tensor& x, const std::vector<int64_t>& send, const std::vector<int64_t>& recv) {
+    SY_CHECK(!request_.pending(), "rows depart before the ones before them have arrived");
+    if (ctx.device() != DeviceType::cpu) {
+      arriving_ = all_to_all_rows(ctx, comm_, x, send, recv);
+      return;
+    }
+    departed_ = x;  // stays until it was read
+    arriving_ = ctx.empty(with_rows(x.shape(), std::accumulate(recv.begin(), recv.end(), int64_t{0})), x.dtype());
+    send_elements_ = elements(send, row_elements(x));
+    recv_elements_ = elements(recv, row_elements(x));
+    dispatch_any(x.dtype(), [&]<class T>() {
+      const auto span_of = [](const Tensor& t) {
+        return std::span<T>(t.data<T>(), static_cast<std::size_t>(t.count()));
+      };
+      request_ = comm_.start_all_to_all<T>(span_of(x), send_elements_, span_of(arriving_), recv_elements_);
+    });
+  }
+
+  Comm& comm_;
+  std::vector<int64_t> send_, recv_, send_elements_, recv_elements_;
+  Tensor departed_, arriving_;
+  CommRequest request_;
+};
+
+std::shared_ptr<RowsInFlight> depart(Context& ctx, Comm& comm, const Var& x, std::vector<int64_t> send_rows,
+                                     std::vector<int64_t> recv_rows) {
+  SY_CHECK(std::accumulate(send_rows.begin(), send_rows.end(), int64_t{0}) == x.dim(0), "{} rows depart, others stay",
+           x.dim(0));
+  auto rows = std::make_shared<RowsInFlight>(comm, std::move(send_rows), std::move(recv_rows));
+  rows->record = needs_record(ctx, {&x});
+  if (rows->record) {
+    rows->x = x;
+    ctx.tape->record([&ctx, rows]() { rows->x.add_grad(ctx, rows->wait()); });
+  }
+  rows->start(ctx, x.value());
+  return rows;
+}
+
+Var arrive(Context& ctx, const std::shared_ptr<RowsInFlight>& rows) {
+  Var out(rows->wait(), rows->record);
+  if (rows->record)
+    ctx.tape->record([&ctx, rows, out]() {
       // A rank whose rows nobody used still takes part.
       Tensor dy = out.take_grad();
       if (!dy.defined()) dy = ctx.zeros(out.shape(), out.dtype());
-      Tensor home = all_to_all_rows(ctx, comm, dy, recv, send);
-      if (home.dim(0) == x.dim(0)) {
-        x.add_grad(ctx, std::move(home));
-        return;
-      }
-      // Rows of x behind the last one sent have no gradient.
-      Tensor dx = ctx.zeros(x.shape(), x.dtype());
-      if (home.count() > 0) ctx.copy(dx.slice(0, home.dim(0)), home);
-      x.add_grad(ctx, std::move(dx));
+      rows->start_home(ctx, dy);
     });
   return out;
 }
@@ -132,9 +179,7 @@ namespace tp {
 
 int64_t ranks(const Context& ctx) { return ctx.mesh == nullptr ? 1 : ctx.mesh->tensor().size(); }
 int64_t rank(const Context& ctx) { return ctx.mesh == nullptr ? 0 : ctx.mesh->tensor_rank(); }
-bool sequence_parallel(const Context& ctx) {
-  return ranks(ctx) > 1 && ctx.mesh->sizes().sequence_parallel;
-}
+bool sequence_parallel(const Context& ctx) { return ranks(ctx) > 1 && ctx.mesh->sizes().sequence_parallel; }
 
 int64_t shard_tokens(const Context& ctx, int64_t tokens) {
   SY_CHECK(tokens % ranks(ctx) == 0, "{} tokens cannot be divided among {} tensor-parallel ranks", tokens, ranks(ctx));

@@ -14,7 +14,9 @@
 // tensor-parallel rank; on the meta device shapes are right and nothing travels.
 #pragma once
 
+#include <memory>
 #include <span>
+#include <vector>
 
 #include "csrc/autograd/tape.h"
 #include "parallel/mesh.h"
@@ -41,10 +43,13 @@ Var sum_gradients(Context& ctx, const Var& x);
 
 namespace sy {
 
-// Rows of x travel: send_rows[r] of them, in order, to rank r of `comm`; the result holds recv_rows[r] rows from rank
-// r, in rank order. Backward carries the gradients home.
-Var all_to_all_rows(Context& ctx, Comm& comm, const Var& x, std::span<const int64_t> send_rows,
-                    std::span<const int64_t> recv_rows);
+// Rows of x on their way: send_rows[r] of them, in order, to rank r of `comm`; they arrive as recv_rows[r] rows from
+// rank r, in rank order. What is computed between depart() and arrive() runs while they travel; in backward gradients
+// start home where arrive() stood and are awaited where depart() stood.
+class RowsInFlight;
+std::shared_ptr<RowsInFlight> depart(Context& ctx, Comm& comm, const Var& x, std::vector<int64_t> send_rows,
+                                     std::vector<int64_t> recv_rows);
+Var arrive(Context& ctx, const std::shared_ptr<RowsInFlight>& rows);
 
 // The collectives on tensors (not differentiable), staged through the host where the communicator needs that.
 void all_gather(Context& ctx, Comm& comm, const Tensor& mine, const Tensor& all);

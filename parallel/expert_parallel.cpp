@@ -37,21 +37,19 @@ class ExpertParallelDispatch final : public Dispatch {
         ranks_(mesh.expert().size()),
         expert_ranks_(mesh.sizes().expert),
         tensor_ranks_(mesh.sizes().expert_tensor),
-        local_experts_(num_experts / mesh.sizes().expert) {}
+        local_experts_(num_experts / mesh.sizes().expert),
+        chunks_(mesh.sizes().dispatch_chunks) {}
 
   Var forward(Context& ctx, const DispatchInput& input, const Experts& experts) const override {
-    const Plan plan = make_plan(ctx, own_entries(ctx, input), input.x_TD.dim(0));
-    const Var x_send = ops::gather_rows(ctx, input.x_TD, plan.rows);
-    const Var x = all_to_all_rows(ctx, group_, x_send, plan.send_rows, plan.recv_rows);
-    const ops::RowIndex index = arrived_index(ctx, plan, x.dim(0), experts);
-    const Var weight = input.weight_N.defined() ? arrived_weight(ctx, plan, input.weight_N) : Var();
-
-    const bool weight_input = input.weight_position == WeightPosition::kExpertInput;
-    const Var outputs = experts.forward(ctx, ops::gather_rows(ctx, x, index, weight_input ? weight : Var()), index);
-    const Var sums = ops::combine(ctx, outputs, weight_input ? Var() : weight, {}, index);
-
-    const Var home = all_to_all_rows(ctx, group_, sums, plan.recv_rows, plan.send_rows);
-    const Var y = ops::combine(ctx, home, {}, {}, plan.rows);
+    // Everything departs first; then each part's experts run while later parts are still on their way, and its results
+    // travel home while the next part's experts run.
+    std::vector<Part> parts;
+    for (int64_t c = 0; c < chunks_; ++c) parts.push_back(send(ctx, input, c));
+    if (input.meanwhile) input.meanwhile();
+    for (Part& part : parts) run_experts(ctx, input, experts, part);
+    std::vector<Var> sums;
+    for (const Part& part : parts) sums.push_back(ops::combine(ctx, arrive(ctx, part.home), {}, {}, part.plan.rows));
+    const Var y = chunks_ == 1 ? sums.front() : ops::concat_rows(ctx, sums);
     return input.identity_overflow ? ops::add(ctx, y, identity_of_dropped(ctx, input, local_experts_ * expert_ranks_))
                                    : y;
   }
@@ -63,6 +61,44 @@ class ExpertParallelDispatch final : public Dispatch {
     Counts send_rows, recv_rows, send_entries, recv_entries;
     Tensor payload;  // of the entries sent [entries, 2] i32
   };
+  // One part of the tokens on its way to the experts and back.
+  struct Part {
+    Plan plan;
+    std::shared_ptr<RowsInFlight> rows, entries, weights, home;
+  };
+
+  Part send(Context& ctx, const DispatchInput& input, int64_t chunk) const {
+    const int64_t tokens = input.x_TD.dim(0), begin = tokens * chunk / chunks_, end = tokens * (chunk + 1) / chunks_;
+    DispatchInput own = input;
+    if (chunks_ > 1) own.x_TD = ops::slice_rows(ctx, input.x_TD, begin, end);
+    own.first_token += begin;
+    Part part;
+    Plan& plan = part.plan = make_plan(ctx, own_entries(ctx, own), end - begin);
+    part.rows = depart(ctx, group_, ops::gather_rows(ctx, own.x_TD, plan.rows), plan.send_rows, plan.recv_rows);
+    part.entries = depart(ctx, group_, Var(plan.payload), plan.send_entries, plan.recv_entries);
+    if (!input.weight_N.defined()) return part;
+    // Weights travel as rows of one element beside their entries; their gradients come home the same way, added up over
+    // the slices of an expert.
+    const Var weight = ops::reshape(ctx, input.weight_N, {input.weight_N.dim(0), 1});
+    part.weights =
+        depart(ctx, group_, ops::gather_rows(ctx, weight, plan.entries), plan.send_entries, plan.recv_entries);
+    return part;
+  }
+
+  void run_experts(Context& ctx, const DispatchInput& input, const Experts& experts, Part& part) const {
+    const Var x = arrive(ctx, part.rows);
+    Var weight;
+    if (part.weights) {
+      weight = arrive(ctx, part.weights);
+      weight = ops::reshape(ctx, weight, {weight.dim(0)});
+    }
+    const Tensor payload = arrive(ctx, part.entries).value();
+    const ops::RowIndex index = arrived_index(ctx, part.plan, payload, x.dim(0), experts);
+    const bool weight_input = input.weight_position == WeightPosition::kExpertInput;
+    const Var outputs = experts.forward(ctx, ops::gather_rows(ctx, x, index, weight_input ? weight : Var()), index);
+    const Var sums = ops::combine(ctx, outputs, weight_input ? Var() : weight, {}, index);
+    part.home = depart(ctx, group_, sums, part.plan.recv_rows, part.plan.send_rows);
+  }
 
   Plan make_plan(Context& ctx, const Assignment& own, int64_t tokens) const {
     const int64_t entries = own.token_N.count(), copies = entries * tensor_ranks_, pairs = tokens * ranks_;
@@ -124,8 +160,8 @@ class ExpertParallelDispatch final : public Dispatch {
   }
 
   // The rows of this rank's experts, from the entries that arrived.
-  ops::RowIndex arrived_index(Context& ctx, const Plan& plan, int64_t rows, const Experts& experts) const {
-    const Tensor payload = all_to_all_rows(ctx, group_, plan.payload, plan.send_entries, plan.recv_entries);
+  ops::RowIndex arrived_index(Context& ctx, const Plan& plan, const Tensor& payload, int64_t rows,
+                              const Experts& experts) const {
     const int64_t entries = payload.dim(0);
     const std::vector<int32_t> entry_first = starts(plan.recv_entries), row_first = starts(plan.recv_rows);
     const auto on_device = [&](const std::vector<int32_t>& values) {
@@ -145,16 +181,8 @@ class ExpertParallelDispatch final : public Dispatch {
     return ops::index_build(ctx, token, expert, {}, experts.slot_of_expert(), rows, local_experts_, experts.slots());
   }
 
-  // Weights travel as rows of one element beside their entries; their gradients come home the same way, added up over
-  // the slices of an expert.
-  Var arrived_weight(Context& ctx, const Plan& plan, const Var& weight_N) const {
-    const Var send = ops::gather_rows(ctx, ops::reshape(ctx, weight_N, {weight_N.dim(0), 1}), plan.entries);
-    const Var here = all_to_all_rows(ctx, group_, send, plan.send_entries, plan.recv_entries);
-    return ops::reshape(ctx, here, {here.dim(0)});
-  }
-
   Comm& group_;
-  int64_t ranks_, expert_ranks_, tensor_ranks_, local_experts_;
+  int64_t ranks_, expert_ranks_, tensor_ranks_, local_experts_, chunks_;
 };
 
 }  // namespace

@@ -25,6 +25,9 @@ struct MeshSizes {
   // Hidden states between the tensor-parallel parts: each rank holds its share of a micro-batch's tokens (true), or all
   // of them (false). No difference for tensor = 1.
   bool sequence_parallel = true;
+  // Into how many parts an expert-parallel rank cuts its tokens, so that experts compute on one part while others
+  // travel.
+  int64_t dispatch_chunks = 1;
 
   int64_t data() const { return ranks / tensor; }
   int64_t expert_data() const { return ranks / (expert * expert_tensor); }
@@ -53,10 +56,10 @@ class Mesh {
 
   const MeshSizes& sizes() const { return sizes_; }
   Comm& world() const { return world_; }
-  Comm& data() const { return *data_; }              // the same shard of attention and dense parts
-  Comm& tensor() const { return *tensor_; }          // the same micro-batches, other shards
-  Comm& key_value() const { return *key_value_; }    // the same key and value heads (and their data-parallel copies)
-  Comm& expert() const { return *expert_; }          // expert x expert_tensor ranks that exchange tokens
+  Comm& data() const { return *data_; }                // the same shard of attention and dense parts
+  Comm& tensor() const { return *tensor_; }            // the same micro-batches, other shards
+  Comm& key_value() const { return *key_value_; }      // the same key and value heads (and their data-parallel copies)
+  Comm& expert() const { return *expert_; }            // expert x expert_tensor ranks that exchange tokens
   Comm& expert_data() const { return *expert_data_; }  // the same expert shards
   CommPlace& place() const { return world_.place(); }
 

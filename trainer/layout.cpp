@@ -7,7 +7,8 @@ MeshSizes mesh_sizes(const ParallelConfig& p, int64_t num_ranks) {
           .tensor = p.tensor_model_parallel_size,
           .expert = p.expert_model_parallel_size,
           .expert_tensor = p.expert_tensor_parallel_size,
-          .sequence_parallel = p.sequence_parallel};
+          .sequence_parallel = p.sequence_parallel,
+          .dispatch_chunks = p.dispatch_chunks};
 }
 
 MeshDemands mesh_demands(const Config& c) {

@@ -90,6 +90,13 @@ void describe(ParallelConfig& c, Fields& f) {
   f.field("sequence_parallel", c.sequence_parallel,
           "between the tensor-parallel parts each rank holds its share of a micro-batch's tokens; false: all of them",
           {.active = c.tensor_model_parallel_size > 1, .active_when = "tensor_model_parallel_size is not 1"});
+  f.field("dispatch_chunks", c.dispatch_chunks,
+          "parts into which a rank cuts its tokens, so that experts compute on one while the others travel; more parts "
+          "mean smaller products",
+          {.min = 1,
+           .max = 64,
+           .active = c.expert_model_parallel_size * c.expert_tensor_parallel_size > 1,
+           .active_when = "experts are shared by ranks"});
 }
 
 void describe(CheckpointConfig& c, Fields& f) {

@@ -55,6 +55,7 @@ struct ParallelConfig {
   int64_t expert_model_parallel_size = 1;
   int64_t expert_tensor_parallel_size = 1;
   bool sequence_parallel = true;
+  int64_t dispatch_chunks = 1;
 
   bool operator==(const ParallelConfig&) const = default;
 };

@@ -41,6 +41,7 @@ class LocalDispatch final : public Dispatch {
   explicit LocalDispatch(int64_t num_experts) : experts_(num_experts) {}
 
   Var forward(Context& ctx, const DispatchInput& input, const Experts& experts) const override {
+    if (input.meanwhile) input.meanwhile();
     const bool whole = ctx.mesh == nullptr || ctx.mesh->tensor().size() == 1;
     const Assignment own = whole ? input.assignment : own_entries(ctx, input);
     const ops::RowIndex index = ops::index_build(ctx, own.token_N, own.expert_N, own.kept_N, experts.slot_of_expert(),

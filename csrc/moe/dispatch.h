@@ -4,6 +4,7 @@
 // (parallel/expert_parallel.cpp).
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "csrc/moe/routing.h"
@@ -17,6 +18,8 @@ struct DispatchInput {
   int64_t first_token = 0;  // of this rank, in the micro-batch
   WeightPosition weight_position = WeightPosition::kExpertOutput;
   bool identity_overflow = false;  // a dropped entry contributes weight * x
+  // Work that needs nothing of the dispatch (shared experts): called once, where rows travel if they do.
+  std::function<void()> meanwhile;
 };
 
 class Dispatch {

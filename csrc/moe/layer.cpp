@@ -2,10 +2,10 @@
 
 #include "csrc/autograd/checkpoint.h"
 #include "csrc/core/launch.h"
+#include "csrc/moe/routing_log.h"
 #include "kernels/moe/balance.h"
 #include "kernels/moe/counts.h"
 #include "kernels/moe/index_build.h"
-#include "csrc/moe/routing_log.h"
 #include "parallel/collective_ops.h"
 
 namespace sy::moe {
@@ -101,16 +101,21 @@ Var MoeLayer::forward(Context& ctx, const RouterInput& between, LossSink& sink) 
   const Tensor active = capacity_->renormalise_after_drop() ? trace.assignment.kept_N : Tensor();
   trace.weight_N = router_->weigh(ctx, trace.scores, trace.assignment, active);
 
+  Var of_shared;
   const Var of_experts = dispatch_->forward(ctx,
                                             {.x_TD = input.x_TD,
                                              .assignment = trace.assignment,
                                              .weight_N = tp::sum_gradients(ctx, trace.weight_N),
                                              .first_token = input.first_token,
                                              .weight_position = router_->weight_position(),
-                                             .identity_overflow = capacity_->identity_overflow()},
+                                             .identity_overflow = capacity_->identity_overflow(),
+                                             .meanwhile =
+                                                 [&] {
+                                                   if (shared_) of_shared = shared_->forward(ctx, between.x_TD);
+                                                 }},
                                             *experts_);
   Var y = tp::from_shard(ctx, of_experts);
-  if (shared_) y = ops::add(ctx, y, shared_->forward(ctx, between.x_TD));
+  if (shared_) y = ops::add(ctx, y, of_shared);
 
   trace.balance_probability_TE = router_->balance_probability(ctx, trace.scores);
   count(ctx, trace);

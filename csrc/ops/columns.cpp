@@ -1,4 +1,4 @@
-// Shapes: another shape of the same elements, two matrices side by side.
+// Shapes: another shape of the same elements, some of the rows, matrices below or beside each other.
 #include "csrc/core/launch.h"
 #include "csrc/ops/ops.h"
 #include "kernels/dense/elementwise.h"
@@ -30,6 +30,51 @@ Var reshape(Context& ctx, const Var& x, Shape shape) {
     ctx.tape->record([&ctx, x, out]() {
       const Tensor dy = out.take_grad();
       if (dy.defined()) x.add_grad(ctx, dy.reshape(x.shape()));
+    });
+  return out;
+}
+
+Var slice_rows(Context& ctx, const Var& x, int64_t begin, int64_t end) {
+  const bool record = needs_record(ctx, {&x});
+  Var out(x.value().slice(begin, end), record);
+  if (record)
+    ctx.tape->record([&ctx, x, out, begin, end]() {
+      const Tensor dy = out.take_grad();
+      if (!dy.defined()) return;
+      Tensor dx = ctx.zeros(x.shape(), x.dtype());
+      if (dy.count() > 0) ctx.copy(dx.slice(begin, end), dy);
+      x.add_grad(ctx, std::move(dx));
+    });
+  return out;
+}
+
+Var concat_rows(Context& ctx, const std::vector<Var>& pieces) {
+  Shape shape = pieces.front().shape();
+  shape[0] = 0;
+  bool record = false;
+  for (const Var& piece : pieces) {
+    shape[0] += piece.dim(0);
+    record = record || needs_record(ctx, {&piece});
+  }
+  Tensor y = ctx.empty(shape, pieces.front().dtype());
+  int64_t row = 0;
+  for (const Var& piece : pieces) {
+    if (piece.value().count() > 0) ctx.copy(y.slice(row, row + piece.dim(0)), piece.value());
+    row += piece.dim(0);
+  }
+  Var out(std::move(y), record);
+  if (record)
+    ctx.tape->record([&ctx, pieces, out]() {
+      const Tensor dy = out.take_grad();
+      if (!dy.defined()) return;
+      int64_t begin = 0;
+      for (const Var& piece : pieces) {
+        // A copy of its own: pieces may be added to later.
+        Tensor d = ctx.empty(piece.shape(), piece.dtype());
+        if (d.count() > 0) ctx.copy(d, dy.slice(begin, begin + piece.dim(0)));
+        begin += piece.dim(0);
+        piece.add_grad(ctx, std::move(d));
+      }
     });
   return out;
 }

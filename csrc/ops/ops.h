@@ -22,6 +22,9 @@ Var cast(Context& ctx, const Var& x, DType dtype);
 Var add(Context& ctx, const Var& a, const Var& b);
 // The same elements in the same order under another shape; shares storage.
 Var reshape(Context& ctx, const Var& x, Shape shape);
+// Rows [begin, end), sharing storage; and such pieces one below the other.
+Var slice_rows(Context& ctx, const Var& x, int64_t begin, int64_t end);
+Var concat_rows(Context& ctx, const std::vector<Var>& pieces);
 // [rows, A] and [rows, B] side by side -> [rows, A + B].
 Var concat_columns(Context& ctx, const Var& a, const Var& b);
 // RMS norm over the last dimension: x [rows, D], weight [D].

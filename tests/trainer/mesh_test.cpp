@@ -118,6 +118,7 @@ const std::vector<Choice> kVariants = {
      {"moe.router={type: first_experts}", "moe.num_experts_per_tok=1", "moe.hooks=[]",
       "moe.capacity={type: dropless}"}},
     {"accumulation", {}},
+    {"dispatch in three parts", {}},
     {"recompute", {"train.recompute=full"}},
     {"random capacity", {"moe.capacity={type: random, factor: 0.8, overflow: next_choice}"}},
     {"router noise",
@@ -168,6 +169,8 @@ Config case_config(const Case& c, bool one_rank) {
     all.push_back(fmt::format("parallel.tensor_model_parallel_size={}", c.mesh.tensor));
     all.push_back(fmt::format("parallel.expert_model_parallel_size={}", c.mesh.expert));
     all.push_back(fmt::format("parallel.expert_tensor_parallel_size={}", c.mesh.expert_tensor));
+    if (is_variant(c, "dispatch in three parts") && c.mesh.expert * c.mesh.expert_tensor > 1)
+      all.push_back("parallel.dispatch_chunks=3");
     if (c.mesh.tensor > 1) all.push_back(fmt::format("parallel.sequence_parallel={}", c.mesh.sequence_parallel));
   }
   return parse_config(kBase, "mesh.yaml", all, one_rank ? 1 : ranks);
