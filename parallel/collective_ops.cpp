@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "csrc/core/step_trace.h"
+
 namespace sy {
 
 namespace {
@@ -115,7 +117,8 @@ class RowsInFlight {
 
   void start(Context& ctx, const Tensor& x) { move(ctx, x, send_, recv_); }
   void start_home(Context& ctx, const Tensor& dy) { move(ctx, dy, recv_, send_); }
-  Tensor wait() {
+  Tensor wait(const Context& ctx) {
+    if (ctx.trace != nullptr) ctx.trace->wait("rows", number_);
     request_.wait();
     departed_ = {};
     return std::move(arriving_);
@@ -132,6 +135,10 @@ class RowsInFlight {
       return;
     }
     departed_ = x;  // stays until it was read
+    if (ctx.trace != nullptr) {
+      number_ = ctx.trace->next_number();
+      ctx.trace->start("rows", number_);
+    }
     arriving_ = ctx.empty(with_rows(x.shape(), std::accumulate(recv.begin(), recv.end(), int64_t{0})), x.dtype());
     send_elements_ = elements(send, row_elements(x));
     recv_elements_ = elements(recv, row_elements(x));
@@ -147,6 +154,7 @@ class RowsInFlight {
   std::vector<int64_t> send_, recv_, send_elements_, recv_elements_;
   Tensor departed_, arriving_;
   CommRequest request_;
+  int64_t number_ = 0;
 };
 
 std::shared_ptr<RowsInFlight> depart(Context& ctx, Comm& comm, const Var& x, std::vector<int64_t> send_rows,
@@ -157,14 +165,14 @@ std::shared_ptr<RowsInFlight> depart(Context& ctx, Comm& comm, const Var& x, std
   rows->record = needs_record(ctx, {&x});
   if (rows->record) {
     rows->x = x;
-    ctx.tape->record([&ctx, rows]() { rows->x.add_grad(ctx, rows->wait()); });
+    ctx.tape->record([&ctx, rows]() { rows->x.add_grad(ctx, rows->wait(ctx)); });
   }
   rows->start(ctx, x.value());
   return rows;
 }
 
 Var arrive(Context& ctx, const std::shared_ptr<RowsInFlight>& rows) {
-  Var out(rows->wait(), rows->record);
+  Var out(rows->wait(ctx), rows->record);
   if (rows->record)
     ctx.tape->record([&ctx, rows, out]() {
       // A rank whose rows nobody used still takes part.

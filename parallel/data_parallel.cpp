@@ -1,5 +1,6 @@
 #include "parallel/data_parallel.h"
 
+#include "csrc/core/step_trace.h"
 #include "parallel/collective_ops.h"
 
 namespace sy {
@@ -22,6 +23,7 @@ void DataParallel::start(std::size_t b) {
   const ParameterBucket& bucket = buckets_[b];
   // Elsewhere than on the CPU the gradients are still being computed on a stream: reduced in finish_gradients.
   if (bucket.ranks == nullptr || ctx_.device() != DeviceType::cpu) return;
+  if (ctx_.trace != nullptr) ctx_.trace->start("gradients", bucket.number);
   dispatch_accumulation(bucket.grad.dtype(), [&]<class A>() {
     const Tensor share = bucket.share(bucket.grad);
     under_way_[b] = bucket.ranks->start_reduce_scatter_sum<A>(
@@ -35,14 +37,31 @@ void DataParallel::finish_gradients() {
     const ParameterBucket& bucket = buckets_[b];
     SY_CHECK(missing_[b] == 0, "a step ended with {} incomplete gradients in bucket {}", missing_[b], b);
     missing_[b] = bucket.parameters.size();
-    if (under_way_[b].pending()) under_way_[b].wait();
-    else if (bucket.ranks != nullptr) reduce_scatter_sum(ctx_, *bucket.ranks, bucket.grad, bucket.share(bucket.grad));
+    if (under_way_[b].pending()) {
+      if (ctx_.trace != nullptr) ctx_.trace->wait("gradients", bucket.number);
+      under_way_[b].wait();
+    } else if (bucket.ranks != nullptr) {
+      reduce_scatter_sum(ctx_, *bucket.ranks, bucket.grad, bucket.share(bucket.grad));
+    }
   }
 }
 
 void DataParallel::gather_parameters() {
-  for (const ParameterBucket& bucket : buckets_)
-    if (bucket.ranks != nullptr) all_gather(ctx_, *bucket.ranks, bucket.share(bucket.value), bucket.value);
+  for (ParameterBucket& bucket : buckets_) {
+    if (bucket.ranks == nullptr) continue;
+    bucket.gathering.wait();  // of a step whose values nobody read
+    const Tensor share = bucket.share(bucket.value);
+    if (ctx_.device() != DeviceType::cpu) {
+      all_gather(ctx_, *bucket.ranks, share, bucket.value);
+      continue;
+    }
+    if (ctx_.trace != nullptr) ctx_.trace->start("parameters", bucket.number);
+    dispatch_float(share.dtype(), [&]<class T>() {
+      bucket.gathering = bucket.ranks->start_all_gather<T>(
+          std::span<const T>(share.data<T>(), static_cast<std::size_t>(share.count())),
+          std::span<T>(bucket.value.data<T>(), static_cast<std::size_t>(bucket.count)));
+    });
+  }
 }
 
 }  // namespace sy

@@ -24,7 +24,8 @@ class DataParallel {
   // After the last backward of a step: every bucket's share then holds the sum over ranks; the rest of its gradients
   // keeps this rank's own terms.
   void finish_gradients();
-  // After the optimizer: every rank's share of the values to every rank.
+  // After the optimizer: every rank's share of the values starts on its way to every rank; the model waits for a bucket
+  // before it first reads it (ParameterList::await).
   void gather_parameters();
 
  private:

@@ -89,7 +89,7 @@ int run_bench(int argc, char** argv, Comm& comm) {
   const std::unique_ptr<Mesh> mesh = make_mesh(config, comm);
   const auto ctx = make_context(config, *mesh);
   Decoder decoder(*ctx, config.model, config.moe, {.dtype = training_dtype(config.train.dtype)});
-  decoder.parameters().make_training_buffers();
+  decoder.parameters().make_training_buffers(config.parallel.ddp_bucket_size);
   load_weights(*ctx, decoder, SafetensorsReader(directory + "/weights.safetensors"), mixtral_name);
   Optimizer optimizer(*ctx, decoder, config.optimizer);
   TrainStep step(*ctx, decoder, optimizer, length);

@@ -20,7 +20,7 @@ LayoutRun run_layout(const Config& config, Comm& world, int64_t steps, const Add
                   {.dtype = training_dtype(t.dtype),
                    .seed = static_cast<uint64_t>(t.seed),
                    .recompute = t.recompute == Recompute::kFull});
-  decoder.parameters().make_training_buffers();
+  decoder.parameters().make_training_buffers(config.parallel.ddp_bucket_size);
   decoder.parameters().initialise(static_cast<uint64_t>(t.seed));
   Optimizer optimizer(*ctx, decoder, config.optimizer);
   TrainStep step(*ctx, decoder, optimizer, t.seq_length);

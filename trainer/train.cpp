@@ -109,7 +109,7 @@ Run::Run(Config config, Comm& comm, StopSignals& signals)
                                        DecoderOptions{.dtype = training_dtype(t.dtype),
                                                       .seed = static_cast<uint64_t>(t.seed),
                                                       .recompute = t.recompute == Recompute::kFull});
-  decoder_->parameters().make_training_buffers();
+  decoder_->parameters().make_training_buffers(config_.parallel.ddp_bucket_size);
   decoder_->parameters().initialise(static_cast<uint64_t>(t.seed));
   optimizer_ = std::make_unique<Optimizer>(*ctx_, *decoder_, config_.optimizer);
   step_ = std::make_unique<TrainStep>(*ctx_, *decoder_, *optimizer_, t.seq_length);

@@ -97,6 +97,8 @@ void describe(ParallelConfig& c, Fields& f) {
            .max = 64,
            .active = c.expert_model_parallel_size * c.expert_tensor_parallel_size > 1,
            .active_when = "experts are shared by ranks"});
+  f.field("ddp_bucket_size", c.ddp_bucket_size,
+          "elements of gradients that are reduced in one piece, as soon as the last of them is complete", {.min = 1});
 }
 
 void describe(CheckpointConfig& c, Fields& f) {

@@ -6,6 +6,7 @@
 
 #include "csrc/core/allocator.h"
 #include "csrc/core/fields.h"
+#include "csrc/nn/parameter.h"
 #include "trainer/schedule.h"
 
 namespace sy {
@@ -56,6 +57,7 @@ struct ParallelConfig {
   int64_t expert_tensor_parallel_size = 1;
   bool sequence_parallel = true;
   int64_t dispatch_chunks = 1;
+  int64_t ddp_bucket_size = kBucketElements;
 
   bool operator==(const ParallelConfig&) const = default;
 };

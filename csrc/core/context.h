@@ -17,6 +17,7 @@ namespace sy {
 class Tape;
 class Mesh;
 class Replay;
+class StepTrace;
 namespace moe {
 class RoutingLog;
 }
@@ -66,9 +67,10 @@ class Context {
   void download_step_state();
   StepState* step_state() const;
 
-  Tape* tape = nullptr;      // null: nothing is recorded (evaluation, generation)
-  Replay* replay = nullptr;  // saved routing of a recomputed region (csrc/autograd/checkpoint.h); null outside
-  Mesh* mesh = nullptr;      // null: one rank
+  Tape* tape = nullptr;        // null: nothing is recorded (evaluation, generation)
+  Replay* replay = nullptr;    // saved routing of a recomputed region (csrc/autograd/checkpoint.h); null outside
+  Mesh* mesh = nullptr;        // null: one rank
+  StepTrace* trace = nullptr;  // null: the order of events is not recorded
   moe::RoutingLog* routing_log = nullptr;  // null: assignments are neither recorded nor replayed
   bool training = false;
   MemoryKind memory_kind = MemoryKind::activations;

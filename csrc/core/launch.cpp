@@ -1,5 +1,7 @@
 #include "csrc/core/launch.h"
 
+#include "csrc/core/step_trace.h"
+
 #include <set>
 
 namespace sy {
@@ -14,6 +16,8 @@ std::set<std::string>& missing() {
 void note_kernel_without_cuda(const char* name) { missing().insert(name); }
 
 std::vector<std::string> kernels_without_cuda() { return {missing().begin(), missing().end()}; }
+
+void trace_compute(StepTrace& trace, const char* name) { trace.compute(name); }
 
 void missing_cuda_body(const char* name) {
   user_error("device.type: cuda: kernel '{}' has no CUDA body in this build yet; set device.type: cpu", name);

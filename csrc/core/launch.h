@@ -24,10 +24,12 @@ inline constexpr bool kHasCuda = false;
 // Names of the kernels launched so far on the meta device that have no CUDA body, sorted.
 std::vector<std::string> kernels_without_cuda();
 void note_kernel_without_cuda(const char* name);
+void trace_compute(StepTrace& trace, const char* name);
 [[noreturn]] void missing_cuda_body(const char* name);
 
 template <class F, class Args>
 void launch_on(Context& ctx, [[maybe_unused]] const char* name, const Args& args, F&& body) {
+  if (ctx.trace != nullptr) trace_compute(*ctx.trace, name);
   switch (ctx.device()) {
     case DeviceType::meta:
       if constexpr (!std::is_invocable_v<F, kernels::Cuda, const Args&>) note_kernel_without_cuda(name);

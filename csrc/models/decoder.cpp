@@ -27,6 +27,11 @@ moe::MoeLayerPlan layer_plan(const MoeConfig& c, int64_t experts) {
   return plan;
 }
 
+// What a report about waiting ranks names.
+void stand_in_layer(const Context& ctx, int64_t layer) {
+  if (ctx.mesh != nullptr) ctx.mesh->place().layer = layer;
+}
+
 }  // namespace
 
 Decoder::Decoder(Context& ctx, const ModelConfig& model, const MoeConfig& moe, const DecoderOptions& options)
@@ -49,6 +54,7 @@ Decoder::Decoder(Context& ctx, const ModelConfig& model, const MoeConfig& moe, c
   for (int64_t layer = 0; layer < model.num_hidden_layers; ++layer) {
     const std::string prefix = fmt::format("model.layers.{}", layer);
     Block block;
+    block.first_parameter = static_cast<int64_t>(parameters_.all().size());
     block.input_norm = add_norm(prefix + ".input_layernorm.weight");
     block.attention = std::make_unique<nn::Attention>(parameters_, prefix + ".self_attn", attention_plan(model));
     block.post_norm = add_norm(prefix + ".post_attention_layernorm.weight");
@@ -65,6 +71,7 @@ Decoder::Decoder(Context& ctx, const ModelConfig& model, const MoeConfig& moe, c
                                                                   .vocab_size = model.vocab_size,
                                                                   .initializer_range = model.initializer_range,
                                                                   .seed = options.seed});
+    block.last_parameter = static_cast<int64_t>(parameters_.all().size());
     blocks_.push_back(std::move(block));
   }
   final_norm_ = add_norm("model.norm.weight");
@@ -88,11 +95,15 @@ Var Decoder::feed_forward(Context& ctx, Block& block, int64_t layer, const Var& 
 
 Var Decoder::block_forward(Context& ctx, Block& block, int64_t layer, const Var& h, const Batch& batch,
                            const nn::Positions& positions, LossSink& sink, const Observer& see) {
+  parameters_.await(block.first_parameter, block.last_parameter);
+  stand_in_layer(ctx, layer);
   const Var x = ops::rms_norm(ctx, h, *block.input_norm, model_.rms_norm_eps);
   const Var after_attention = ops::add(ctx, h, block.attention->forward(ctx, x, positions));
   if (see) see(fmt::format("model.layers.{}.self_attn", layer), after_attention.value());
   const Var y = ops::add(ctx, after_attention, feed_forward(ctx, block, layer, after_attention, batch, sink));
   if (see) see(fmt::format("model.layers.{}.mlp", layer), y.value());
+  // Backward comes here first.
+  if (needs_record(ctx, {&y})) ctx.tape->record([&ctx, layer] { stand_in_layer(ctx, layer); });
   return y;
 }
 
@@ -102,6 +113,7 @@ Var Decoder::hidden_states(const Batch& batch, LossSink& sink, const Observer& s
                                 .inv_freq = inv_freq_,
                                 .rope_scale = 1.0,
                                 .max_span = batch.seq_length};
+  parameters_.await(0, 1);
   Var h = tp::leave(ctx_, ops::embedding(ctx_, batch.token_T, *embedding_));
   if (see) see("model.embed_tokens", h.value());
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
@@ -112,6 +124,8 @@ Var Decoder::hidden_states(const Batch& batch, LossSink& sink, const Observer& s
     };
     h = options_.recompute ? checkpoint(ctx_, h, run) : run(ctx_, h);
   }
+  stand_in_layer(ctx_, -1);
+  parameters_.await(blocks_.back().last_parameter, static_cast<int64_t>(parameters_.all().size()));
   h = ops::rms_norm(ctx_, h, *final_norm_, model_.rms_norm_eps);
   if (see) see("model.norm", h.value());
   return h;
@@ -175,6 +189,7 @@ Tensor Decoder::decode(const std::vector<int32_t>& tokens, const std::vector<int
   const nn::Positions positions{.position_T = batch.position_T, .first_key_T = {}, .inv_freq = inv_freq_};
 
   LossSink unused(ctx_);
+  parameters_.await(0, static_cast<int64_t>(parameters_.all().size()));
   Var h = ops::embedding(ctx_, batch.token_T, *embedding_);
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     Block& block = blocks_[i];

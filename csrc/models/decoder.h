@@ -82,6 +82,7 @@ class Decoder {
 
  private:
   struct Block {
+    int64_t first_parameter, last_parameter;  // in registration order
     Parameter* input_norm;
     Parameter* post_norm;
     std::unique_ptr<nn::Attention> attention;

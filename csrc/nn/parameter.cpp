@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "csrc/core/step_trace.h"
 #include "kernels/philox.h"
 #include "parallel/mesh.h"
 
@@ -152,7 +153,9 @@ void ParameterList::make_training_buffers(int64_t bucket_elements) {
     p.bucket->count = round_up(p.bucket->count + p.value.count(), kAlignment);
     p.bucket->parameters.push_back(&p);
   }
+  int64_t number = 0;
   for (ParameterBucket& b : buckets_) {
+    b.number = number++;
     const int64_t ranks = b.ranks != nullptr ? b.ranks->size() : 1;
     b.count = round_up(b.count, kAlignment * ranks);
     b.share_count = b.count / ranks;
@@ -200,8 +203,18 @@ void ParameterList::zero_gradients() {
   for (const ParameterBucket& b : buckets_) ctx_.set_zero(b.grad);
 }
 
+void ParameterList::await(int64_t first, int64_t last) {
+  for (int64_t i = first; i < last; ++i) {
+    ParameterBucket* bucket = parameters_[static_cast<std::size_t>(i)].bucket;
+    if (bucket == nullptr || !bucket->gathering.pending()) continue;
+    if (ctx_.trace != nullptr) ctx_.trace->wait("parameters", bucket->number);
+    bucket->gathering.wait();
+  }
+}
+
 void ParameterList::set_exact(Parameter& p, const void* values) {
   if (ctx_.device() == DeviceType::meta) return;
+  if (p.bucket != nullptr) p.bucket->gathering.wait();
   if (p.value.dtype() != DType::bf16) {
     ctx_.copy_from_host(p.value, values);
     return;

@@ -16,10 +16,9 @@
 
 #include "csrc/core/box.h"
 #include "csrc/core/context.h"
+#include "parallel/comm.h"
 
 namespace sy {
-
-class Comm;
 
 enum class InitKind : uint8_t { kNormal, kTruncatedNormal, kOnes, kZeros };
 
@@ -79,6 +78,8 @@ struct ParameterBucket {
   int64_t count = 0;      // a multiple of the number of ranks; gaps between parameters stay zero
   int64_t share_begin = 0, share_count = 0;  // what this rank owns
   std::vector<Parameter*> parameters;
+  CommRequest gathering;  // other ranks' shares of the values, on their way after an optimizer step
+  int64_t number = 0;     // in the list of buckets
   // What this rank's optimizer updates.
   Tensor share(const Tensor& whole) const { return whole.slice(share_begin, share_begin + share_count); }
 };
@@ -98,6 +99,8 @@ struct OwnedPart {
   Region region;
   int64_t share;
 };
+
+inline constexpr int64_t kBucketElements = 40'000'000;
 
 // All parameters of a model in registration order; addresses stay valid.
 class ParameterList {
@@ -119,12 +122,14 @@ class ParameterList {
   void initialise(uint64_t seed);
   // Moves the values into buckets and adds gradients (zero) and masters (unset: initialise or load afterwards). Buckets
   // close when they reach `bucket_elements`. Once; a second call does nothing.
-  void make_training_buffers(int64_t bucket_elements = int64_t{40} << 20);
+  void make_training_buffers(int64_t bucket_elements = kBucketElements);
   std::deque<ParameterBucket>& buckets() { return buckets_; }
   // This rank's share of a bucket, parameter by parameter.
   static std::vector<OwnedRange> owned(const ParameterBucket& bucket);
   static std::vector<OwnedPart> owned_parts(const ParameterBucket& bucket);
   void zero_gradients();
+  // Before the values of parameters [first, last) are read or set: waits for what other ranks send of them.
+  void await(int64_t first, int64_t last);
   // Sets value and, where this rank owns it, master from exact values (accumulation type) on the host.
   void set_exact(Parameter& p, const void* values);
   // The exact values (accumulation type) of this rank's share of a bucket.

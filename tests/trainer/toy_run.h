@@ -138,7 +138,7 @@ class ToyRun {
     return ctx_;
   }
   Context& with_masters() {
-    decoder_.parameters().make_training_buffers();
+    decoder_.parameters().make_training_buffers(config_.parallel.ddp_bucket_size);
     decoder_.parameters().initialise(static_cast<uint64_t>(config_.train.seed));
     return ctx_;
   }

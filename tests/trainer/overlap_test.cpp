@@ -1,0 +1,123 @@
+// That communication is hidden behind computation, shown by structure: the order in which a rank computes, starts
+// transfers and waits for them. No wait stands before work that does not need its result.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "csrc/core/step_trace.h"
+#include "tests/parallel/mpi_main.h"
+#include "tests/trainer/toy_run.h"
+
+namespace sy::testing {
+namespace {
+
+using Kind = StepEvent::Kind;
+
+// The events of the second step of a small run: the first one has no parameters on their way.
+std::vector<StepEvent> second_step(const std::vector<std::string>& overrides) {
+  const int64_t ranks = mpi_world().size();
+  std::vector<std::string> all = {fmt::format("train.global_batch_size={}", 4 * ranks),
+                                  "parallel.ddp_bucket_size=2000"};
+  all.insert(all.end(), overrides.begin(), overrides.end());
+  ToyRun toy(toy_config(all, ranks), &mpi_world());
+  toy.step(1);
+  StepTrace trace;
+  toy.ctx().trace = &trace;
+  toy.step(2);
+  toy.ctx().trace = nullptr;
+  return trace.events();
+}
+
+struct Span {
+  std::size_t start, wait;
+};
+// Start and wait of every transfer of a kind, in the order of their starts; parameters start in the step before.
+std::vector<Span> spans(const std::vector<StepEvent>& events, const std::string& what) {
+  std::vector<Span> all;
+  for (std::size_t i = 0; i < events.size(); ++i) {
+    if (events[i].kind != Kind::kStart || events[i].what != what) continue;
+    for (std::size_t j = i + 1; j < events.size(); ++j)
+      if (events[j].kind == Kind::kWait && events[j].what == what && events[j].number == events[i].number) {
+        all.push_back({i, j});
+        break;
+      }
+  }
+  return all;
+}
+
+// How often kernels whose name begins like this ran in (begin, end).
+int64_t computed(const std::vector<StepEvent>& events, std::size_t begin, std::size_t end,
+                 const std::string& kernel = "") {
+  if (end <= begin) return 0;
+  return std::count_if(events.begin() + static_cast<std::ptrdiff_t>(begin) + 1,
+                       events.begin() + static_cast<std::ptrdiff_t>(end),
+                       [&](const StepEvent& e) { return e.kind == Kind::kCompute && e.what.starts_with(kernel); });
+}
+
+TEST(Overlap, EveryBucketOfGradientsIsReducedWhileBackwardGoesOn) {
+  const std::vector<StepEvent> events = second_step({});
+  const std::vector<Span> buckets = spans(events, "gradients");
+  EXPECT_GT(buckets.size(), 5u);
+  if (buckets.empty()) return;
+  std::size_t first_wait = events.size();
+  for (const Span& b : buckets) first_wait = std::min(first_wait, b.wait);
+  for (std::size_t i = 0; i < buckets.size(); ++i) {
+    EXPECT_LT(buckets[i].start, first_wait) << "a wait stands before the start of bucket " << i;
+    // Work goes on behind every start but the last one's.
+    if (i + 1 < buckets.size()) {
+      EXPECT_GT(computed(events, buckets[i].start, buckets.back().start), 0) << "behind bucket " << i;
+    }
+  }
+  // Backward is over at the first wait.
+  EXPECT_EQ(computed(events, first_wait, events.size(), "gemm"), 0);
+  EXPECT_EQ(computed(events, first_wait, events.size(), "grouped_gemm"), 0);
+}
+
+TEST(Overlap, BucketsStartInTheSameOrderOnAllRanks) {
+  std::string order;
+  for (const StepEvent& e : second_step({}))
+    if (e.kind == Kind::kStart && e.what == "gradients") order += std::to_string(e.number) + " ";
+  const std::string of_root = mpi_world().broadcast_string(order, 0);
+  EXPECT_EQ(order, of_root);
+  EXPECT_NE(order, "");
+}
+
+TEST(Overlap, ALayersParametersAreAwaitedNoSoonerThanTheLayerComes) {
+  const std::vector<StepEvent> events = second_step({});
+  std::vector<std::size_t> waits;
+  std::set<int64_t> awaited;
+  for (std::size_t i = 0; i < events.size(); ++i)
+    if (events[i].kind == Kind::kWait && events[i].what == "parameters") {
+      waits.push_back(i);
+      EXPECT_TRUE(awaited.insert(events[i].number).second) << "bucket " << events[i].number << " twice";
+    }
+  EXPECT_GT(waits.size(), 5u);
+  if (waits.empty()) return;
+  // The products of the first two blocks (a dense one has four, an MoE one five) stand before the last wait.
+  EXPECT_GE(computed(events, waits.front(), waits.back(), "gemm"), 4 + 5);
+  EXPECT_EQ(computed(events, 0, waits.front(), "gemm"), 0);
+}
+
+TEST(Overlap, SharedExpertsAreComputedWhileTokensTravel) {
+  const std::vector<StepEvent> events = second_step({"parallel.expert_model_parallel_size=2"});
+  int64_t hidden = 0;
+  for (const Span& s : spans(events, "rows")) hidden += computed(events, s.start, s.wait, "swiglu_forward") > 0 ? 1 : 0;
+  // Two MoE layers, two waves; rows, entries and weights travel at once.
+  EXPECT_GE(hidden, 2 * 2 * 3);
+}
+
+TEST(Overlap, ExpertsOfOnePartComputeWhileAnotherTravels) {
+  const auto behind_travel = [&](int64_t chunks) {
+    const std::vector<StepEvent> events =
+        second_step({"parallel.expert_model_parallel_size=2", fmt::format("parallel.dispatch_chunks={}", chunks)});
+    int64_t hidden = 0;
+    for (const Span& s : spans(events, "rows")) hidden += computed(events, s.start, s.wait, "grouped_gemm") > 0 ? 1 : 0;
+    return hidden;
+  };
+  EXPECT_EQ(behind_travel(1), 0);
+  EXPECT_GT(behind_travel(3), 0);
+}
+
+}  // namespace
+}  // namespace sy::testing
