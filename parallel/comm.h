@@ -2,8 +2,10 @@
 // group size. Implementations: one rank (comm_single.cpp), MPI (comm_mpi.cpp, or no_mpi.cpp in a build without it).
 //
 // Every collective is called by all ranks of the group, in the same order, also by ranks that have nothing to send.
-// Sums run in rank order, so that the same ranks give the same bits whatever algorithm carries the data.
-// The start_ forms return at once; the spans stay untouched by the caller until wait() has returned.
+// Sums have one order per number of ranks and elements, so that the same ranks give the same bits every time;
+// reduce_scatter_sum adds in rank order, whatever carries the data.
+// The start_ forms return at once; the spans stay untouched by the caller until wait() has returned. Only the thread
+// that made the MpiSession calls any of this, but for describe_wait().
 #pragma once
 
 #include <algorithm>
@@ -15,10 +17,12 @@
 #include <vector>
 
 #include "kernels/types.h"
+#include "parallel/comm_call.h"
 
 namespace sy {
 
-// A collective under way; an empty one has nothing to wait for. Dropping a request that was not waited for waits.
+// A collective under way; an empty one has nothing to wait for. Dropping a request that was not waited for waits until
+// MPI is done with the spans; what remained to be computed from them is not.
 class CommRequest {
  public:
   class Operation {
@@ -46,6 +50,12 @@ struct CommPlace {
   std::atomic<int64_t> layer{-1};  // -1: outside the blocks
 };
 
+struct CommOptions {
+  bool debug = false;           // ranks compare each collective before they begin it: an Error instead of a hang
+  double report_after_s = 60;   // a wait that lasts longer is reported, with the ranks that are missing
+  double abort_after_s = 1800;  // and one that lasts so long ends the job
+};
+
 class Comm {
  public:
   virtual ~Comm() = default;
@@ -56,6 +66,11 @@ class Comm {
   // this communicator is gone.
   virtual std::unique_ptr<Comm> split(int color, int key, const std::string& name) = 0;
   virtual CommPlace& place() = 0;
+  // For all communicators of the process. All ranks call it with equal options, between the same two collectives.
+  virtual void configure(const CommOptions&) {}
+  // What this process waits for right now, written into `text` (no end mark); returns the length, 0 when it does not
+  // wait. For a thread that must end the process: takes no lock and allocates nothing.
+  virtual std::size_t describe_wait(std::span<char> /*text*/) const { return 0; }
 
   // In place; every rank ends with the same bits (a fixed reduction order for a fixed number of ranks).
   virtual void all_reduce_sum(std::span<float> values) = 0;
@@ -66,7 +81,8 @@ class Comm {
   // this rank's own place in `all`.
   template <class T>
   CommRequest start_all_gather(std::span<const T> mine, std::span<T> all) {
-    return start_all_gather_elements(mine.data(), all.data(), static_cast<int64_t>(mine.size()), sizeof(T));
+    check_segments(all.size(), mine.size());
+    return start_all_gather_elements(mine.data(), all.data(), static_cast<int64_t>(mine.size()), comm_element<T>());
   }
   template <class T>
   void all_gather(std::span<const T> mine, std::span<T> all) {
@@ -74,11 +90,14 @@ class Comm {
   }
 
   // send holds send_counts[r] elements for rank r, in rank order; recv (set) gets recv_counts[r] elements from rank r,
-  // in rank order. The ranks agree on the counts beforehand.
+  // in rank order; both may be longer than their counts need. The ranks agree on the counts beforehand.
   template <class T>
   CommRequest start_all_to_all(std::span<const T> send, std::span<const int64_t> send_counts, std::span<T> recv,
                                std::span<const int64_t> recv_counts) {
-    return start_all_to_all_elements(send.data(), send_counts, recv.data(), recv_counts, sizeof(T));
+    check_counts(send.size(), send_counts);
+    check_counts(recv.size(), recv_counts);
+    return start_all_to_all_elements(send.data(), send_counts, recv.data(), recv_counts, comm_element<T>(),
+                                     CommKind::kAllToAll);
   }
   template <class T>
   void all_to_all(std::span<const T> send, std::span<const int64_t> send_counts, std::span<T> recv,
@@ -87,7 +106,8 @@ class Comm {
   }
 
   // `all` holds one segment of mine.size() elements per rank; mine (set) = the sum over ranks, in rank order, of their
-  // segments for this rank, added in Acc<T> and rounded once. `mine` may be this rank's own segment of `all`.
+  // segments for this rank, added in Acc<T> and rounded once. `mine` may be this rank's own segment of `all`. The sums
+  // are computed by wait(). T: float, double, bf16.
   template <class T>
   CommRequest start_reduce_scatter_sum(std::span<const T> all, std::span<T> mine);
   template <class T>
@@ -103,48 +123,65 @@ class Comm {
   std::string broadcast_string(std::string text, int root);
 
  protected:
-  virtual CommRequest start_all_gather_elements(const void* mine, void* all, int64_t count, int64_t element_bytes) = 0;
+  // The counts are read before the call returns. `kind` is what the caller asked for.
+  virtual CommRequest start_all_gather_elements(const void* mine, void* all, int64_t count, CommElement element) = 0;
   virtual CommRequest start_all_to_all_elements(const void* send, std::span<const int64_t> send_counts, void* recv,
-                                                std::span<const int64_t> recv_counts, int64_t element_bytes) = 0;
+                                                std::span<const int64_t> recv_counts, CommElement element,
+                                                CommKind kind) = 0;
+
+ private:
+  // One count per rank, none negative, together within `available` elements.
+  void check_counts(std::size_t available, std::span<const int64_t> counts) const;
+  // `all` elements are a segment of `mine` elements per rank.
+  void check_segments(std::size_t all, std::size_t mine) const;
 };
 
 template <class T>
 CommRequest Comm::start_reduce_scatter_sum(std::span<const T> all, std::span<T> mine) {
+  static_assert(std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16>);
   // Everybody's segments for this rank arrive side by side; the sum is ours, so its order is too.
   class Sum final : public CommRequest::Operation {
    public:
     Sum(Comm& comm, std::span<const T> all, std::span<T> mine)
-        : mine_(mine), segments_(mine.size() * static_cast<std::size_t>(comm.size())) {
-      const std::vector<int64_t> counts(static_cast<std::size_t>(comm.size()), static_cast<int64_t>(mine.size()));
-      transfer_ = comm.start_all_to_all<T>(all, counts, segments_, counts);
+        : mine_(mine),
+          num_ranks_(static_cast<std::size_t>(comm.size())),
+          segments_(std::make_unique_for_overwrite<T[]>(all.size())) {
+      const std::vector<int64_t> counts(num_ranks_, static_cast<int64_t>(mine.size()));
+      transfer_ = comm.start_all_to_all_elements(all.data(), counts, segments_.get(), counts, comm_element<T>(),
+                                                 CommKind::kReduceScatterSum);
     }
     void wait() override {
       transfer_.wait();
-      const std::size_t count = mine_.size(), ranks = count == 0 ? 0 : segments_.size() / count;
+      const std::size_t count = mine_.size();
       constexpr std::size_t kBlock = 1024;  // a block of sums stays in the first cache
 #pragma omp parallel for schedule(static)
       for (std::size_t begin = 0; begin < count; begin += kBlock) {
-        const std::size_t end = std::min(count, begin + kBlock);
+        const std::size_t width = std::min(count - begin, kBlock);
         Acc<T> sum[kBlock];
-        for (std::size_t i = begin; i < end; ++i) sum[i - begin] = static_cast<Acc<T>>(segments_[i]);
-        for (std::size_t r = 1; r < ranks; ++r)
-          for (std::size_t i = begin; i < end; ++i) sum[i - begin] += static_cast<Acc<T>>(segments_[r * count + i]);
-        for (std::size_t i = begin; i < end; ++i) mine_[i] = static_cast<T>(sum[i - begin]);
+        const T* segment = segments_.get() + begin;
+        for (std::size_t i = 0; i < width; ++i) sum[i] = static_cast<Acc<T>>(segment[i]);
+        for (std::size_t r = 1; r < num_ranks_; ++r) {
+          segment += count;
+          for (std::size_t i = 0; i < width; ++i) sum[i] += static_cast<Acc<T>>(segment[i]);
+        }
+        for (std::size_t i = 0; i < width; ++i) mine_[begin + i] = static_cast<T>(sum[i]);
       }
     }
 
    private:
     std::span<T> mine_;
-    std::vector<T> segments_;
-    CommRequest transfer_;
+    std::size_t num_ranks_;
+    std::unique_ptr<T[]> segments_;
+    CommRequest transfer_;  // last: its destructor waits for what arrives in the segments
   };
+  check_segments(all.size(), mine.size());
   return CommRequest(std::make_unique<Sum>(*this, all, mine));
 }
 
 std::unique_ptr<Comm> make_single_comm();
 
 // The process's place in the job. MpiSession initialises MPI when the program was started by mpirun or srun (or when
-// `force`), and finalises it last.
+// `force`), and finalises it last, when all ranks have come to that.
 class MpiSession {
  public:
   MpiSession(int* argc, char*** argv);

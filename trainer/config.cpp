@@ -66,6 +66,7 @@ void describe(Config& c, Fields& f) {
             [&](Fields& g) { describe(c.optimizer, g); });
   f.section("parallel", "How ranks share the model; what is left of the ranks is data parallel. Keys as in Megatron.",
             [&](Fields& g) { describe(c.parallel, g); });
+  f.section("comm", "How ranks watch each other.", [&](Fields& g) { describe(c.comm, g); });
   f.section("checkpoint", "Saving and continuing a run.", [&](Fields& g) { describe(c.checkpoint, g); });
   f.section("logging", "What a run reports, and where.", [&](Fields& g) { describe(c.logging, g); });
   f.section("device", "What a rank computes on.", [&](Fields& g) { describe(c.device, g); });

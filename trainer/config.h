@@ -19,6 +19,7 @@ struct Config {
   TrainConfig train;
   OptimizerConfig optimizer;
   ParallelConfig parallel;
+  CommConfig comm;
   CheckpointConfig checkpoint;
   LoggingConfig logging;
   DeviceConfig device;

@@ -104,9 +104,9 @@ int run(int argc, char** argv, MpiSession& session, StopSignals& signals) {
 }
 
 // A mistake is usually found by all ranks at once: rank 0 says it; another rank speaks only if rank 0 did not end the
-// job meanwhile.
+// job meanwhile. mpirun takes up to a second for that, and more on a loaded machine; its SIGTERM ends the sleep.
 int report(MpiSession& session, const std::string& message, int exit_code) {
-  if (session.world().rank() != 0) std::this_thread::sleep_for(std::chrono::seconds(1));
+  if (session.world().rank() != 0) std::this_thread::sleep_for(std::chrono::seconds(5));
   const std::string who = session.world().rank() == 0 ? "" : fmt::format("rank {}: ", session.world().rank());
   fmt::print(stderr, "switchyard: {}{}\n", who, message);
   std::fflush(nullptr);

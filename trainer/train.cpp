@@ -33,8 +33,8 @@ namespace {
 
 // Keys that may change between two starts of one run: they alter how long it runs and what it reports, not the model's
 // path.
-const std::vector<std::string> kChangeable = {"train.train_iters", "train.eval_interval", "train.eval_iters",
-                                              "logging",           "checkpoint",          "device"};
+const std::vector<std::string> kChangeable = {
+    "train.train_iters", "train.eval_interval", "train.eval_iters", "logging", "checkpoint", "device", "comm"};
 
 bool is_inside(const std::string& path, const std::string& folder) {
   std::error_code ignored;
@@ -151,12 +151,16 @@ Run::Run(Config config, Comm& comm, StopSignals& signals)
                                                          .width = terminal_width()},
                                          first_step_ - 1);
   signals_.set_last_words([this]() -> std::string {
-    if (!root()) return "";
+    char wait[256];
+    const std::size_t length = comm_.describe_wait(wait);
+    const std::string waiting = length == 0 ? "" : fmt::format("switchyard: {}", std::string_view(wait, length));
+    if (!root()) return waiting;
     const int64_t complete = complete_step_;
     return fmt::format(
-        "switchyard: stopped by a signal in step {}; {}", current_step_.load(),
+        "switchyard: stopped by a signal in step {}; {}{}{}", current_step_.load(),
         complete < 0 ? std::string("no checkpoint was written")
-                     : fmt::format("last complete checkpoint: {}/{}", checkpoints_, step_directory_name(complete)));
+                     : fmt::format("last complete checkpoint: {}/{}", checkpoints_, step_directory_name(complete)),
+        waiting.empty() ? "" : "\n", waiting);
   });
 }
 
@@ -359,7 +363,11 @@ void Run::show_sample() {
 int run_train(const std::string& config_path, const std::vector<std::string>& overrides, Comm& comm,
               StopSignals& signals) {
   signals.accept_requests();
-  Run run(load_config(config_path, overrides, comm.size()), comm, signals);
+  const Config config = load_config(config_path, overrides, comm.size());
+  comm.configure({.debug = config.comm.debug,
+                  .report_after_s = static_cast<double>(config.comm.report_after_s),
+                  .abort_after_s = static_cast<double>(config.comm.abort_after_s)});
+  Run run(config, comm, signals);
   return run.train();
 }
 

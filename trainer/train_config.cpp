@@ -8,6 +8,7 @@ namespace {
 constexpr double kMaxIters = 1e12;
 constexpr double kMaxBatch = 1 << 30;
 constexpr double kMaxRanks = 1 << 20;
+constexpr double kMaxSeconds = 1e9;
 
 }  // namespace
 
@@ -99,6 +100,18 @@ void describe(ParallelConfig& c, Fields& f) {
            .active_when = "experts are shared by ranks"});
   f.field("ddp_bucket_size", c.ddp_bucket_size,
           "elements of gradients that are reduced in one piece, as soon as the last of them is complete", {.min = 1});
+}
+
+void describe(CommConfig& c, Fields& f) {
+  f.field("debug", c.debug,
+          "ranks compare every collective before they begin it, and stop with the first difference instead of a hang");
+  f.field("report_after_s", c.report_after_s,
+          "seconds in one collective after which the ranks that have not arrived are named on stderr",
+          {.min = 1, .max = kMaxSeconds});
+  f.field("abort_after_s", c.abort_after_s, "seconds in one collective after which the job is ended",
+          {.min = 1, .max = kMaxSeconds});
+  f.require(c.report_after_s < c.abort_after_s, "abort_after_s",
+            fmt::format("{} is not after report_after_s {}", c.abort_after_s, c.report_after_s));
 }
 
 void describe(CheckpointConfig& c, Fields& f) {

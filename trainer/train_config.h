@@ -62,6 +62,14 @@ struct ParallelConfig {
   bool operator==(const ParallelConfig&) const = default;
 };
 
+struct CommConfig {
+  bool debug = false;
+  int64_t report_after_s = 60;
+  int64_t abort_after_s = 1800;
+
+  bool operator==(const CommConfig&) const = default;
+};
+
 struct CheckpointConfig {
   int64_t save_interval = 0;
   int64_t keep_last_n = 2;
@@ -89,6 +97,7 @@ struct DeviceConfig {
 void describe(TrainConfig& config, Fields& fields);
 void describe(OptimizerConfig& config, Fields& fields);
 void describe(ParallelConfig& config, Fields& fields);
+void describe(CommConfig& config, Fields& fields);
 void describe(CheckpointConfig& config, Fields& fields);
 void describe(LoggingConfig& config, Fields& fields);
 void describe(DeviceConfig& config, Fields& fields);

@@ -70,16 +70,18 @@ class CountsOfAnotherRank final : public Comm {
   std::vector<std::string> gather_strings(const std::string&, int) override { return {}; }
 
  protected:
-  CommRequest start_all_gather_elements(const void*, void*, int64_t, int64_t) override { return {}; }
+  CommRequest start_all_gather_elements(const void*, void*, int64_t, CommElement) override {
+    throw Error("balance losses only sum");
+  }
   CommRequest start_all_to_all_elements(const void*, std::span<const int64_t>, void*, std::span<const int64_t>,
-                                        int64_t) override {
-    return {};
+                                        CommElement, CommKind) override {
+    throw Error("balance losses only sum");
   }
 
  private:
-  std::string name_ = "two";
-  CommPlace place_;
   std::vector<int64_t> counts_;
+  std::string name_ = "two ranks";
+  CommPlace place_;
 };
 
 TEST(LoadBalancing, GlobalScopeOverTwoRanksIsTheLossOfTheUnion) {

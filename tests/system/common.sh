@@ -1,5 +1,6 @@
 # Shared by the system tests: `source tests/system/common.sh` from the repository root. Gives $switchyard, $folder (deleted
-# at the end), fail, skip, two_ranks (mpirun), make_text and make_corpus, and the losses of a run as text.
+# at the end), fail, skip, two_ranks (mpirun), make_text and make_corpus, the losses of a run as text, and waiting for a job
+# in the background, whose process is $job.
 # shellcheck shell=bash disable=SC2034
 set -euo pipefail
 repository="$PWD"
@@ -56,3 +57,27 @@ last_step() { if [[ -e $1/metrics.jsonl ]]; then losses "$1" | tail -n 1 | cut -
 
 # summary RUN KEY: a value of summary.json.
 summary() { sed -nE "s/^ *\"$2\": \"?([^\",]*)\"?,?\$/\\1/p" "$1/summary.json"; }
+
+job=""
+# wait_for_step RUN STEP: until that step is in the metrics; a job that has ended before is a failure.
+wait_for_step() {
+  local step
+  for _ in {1..1500}; do
+    step="$(last_step "$1")"
+    if [[ ${step:-0} -ge $2 ]]; then return; fi
+    kill -0 "$job" 2>/dev/null || fail "the job ended before step $2: $(tail -n 12 "$1.log")"
+    sleep 0.02
+  done
+  fail "step $2 was not reached in 30 s: $(tail -n 12 "$1.log")"
+}
+# end_of_job LOG: waits for it, at most 20 s, and sets $status.
+end_of_job() {
+  for _ in {1..200}; do
+    kill -0 "$job" 2>/dev/null || break
+    sleep 0.1
+  done
+  if kill -KILL "$job" 2>/dev/null; then fail "the job was still there 20 s after the signal: $(tail -n 12 "$1")"; fi
+  status=0
+  wait "$job" || status=$?
+}
+ranks_of_job() { ps -o pid= --ppid "$job"; }

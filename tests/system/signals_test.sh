@@ -17,29 +17,7 @@ start() {
   "${two_ranks[@]}" "${arguments[@]}" "logging.run_dir=$1" "${@:2}" >"$1.log" 2>&1 </dev/null &
   job=$!
 }
-# wait_for_step RUN STEP: until that step is in the metrics; a job that has ended before is a failure.
-wait_for_step() {
-  local step
-  for _ in {1..1500}; do
-    step="$(last_step "$1")"
-    if [[ ${step:-0} -ge $2 ]]; then return; fi
-    kill -0 "$job" 2>/dev/null || fail "the job ended before step $2: $(tail -n 12 "$1.log")"
-    sleep 0.02
-  done
-  fail "step $2 was not reached in 30 s: $(tail -n 12 "$1.log")"
-}
-# end_of_job LOG: waits for it, at most 20 s, and sets $status.
-end_of_job() {
-  for _ in {1..200}; do
-    kill -0 "$job" 2>/dev/null || break
-    sleep 0.1
-  done
-  if kill -KILL "$job" 2>/dev/null; then fail "the job was still there 20 s after the signal: $(tail -n 12 "$1")"; fi
-  status=0
-  wait "$job" || status=$?
-}
 checkpoints() { (cd "$1/checkpoints" && find . -mindepth 1 -maxdepth 1 -printf '%f\n' | sort | tr '\n' ' '); }
-ranks_of_job() { ps -o pid= --ppid "$job"; }
 # goes_on RUN STEP: a new start continues after STEP, ends well and has every loss of the uninterrupted run.
 goes_on() {
   "${two_ranks[@]}" "${arguments[@]}" "logging.run_dir=$1" >"$1.log" 2>&1 || fail "the next start failed: $(tail -n 12 "$1.log")"
