@@ -31,10 +31,10 @@ namespace sy {
 
 namespace {
 
-// Keys that may change between two starts of one run: they alter how long it runs and what it reports, not the model's
-// path.
-const std::vector<std::string> kChangeable = {"train.train_iters", "train.eval_interval", "train.eval_iters",
-                                              "logging",           "checkpoint",          "device"};
+// Keys that may change between two starts of one run: they alter how long it runs, what it reports and which ranks share
+// it, not the model's path.
+const std::vector<std::string> kChangeable = {
+    "train.train_iters", "train.eval_interval", "train.eval_iters", "parallel", "checkpoint", "logging", "device"};
 
 bool is_inside(const std::string& path, const std::string& folder) {
   std::error_code ignored;
