@@ -31,8 +31,8 @@ namespace sy {
 
 namespace {
 
-// Keys that may change between two starts of one run: they alter how long it runs, what it reports and which ranks share
-// it, not the model's path.
+// Keys that may change between two starts of one run: they alter how long it runs, what it reports and which ranks
+// share it, not the model's path.
 const std::vector<std::string> kChangeable = {
     "train.train_iters", "train.eval_interval", "train.eval_iters", "parallel", "checkpoint", "logging", "device"};
 

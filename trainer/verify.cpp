@@ -66,7 +66,8 @@ bool report(const Config& config, const LayoutRun& run, const LayoutRun& referen
   const int64_t waves = config.train.global_batch_size / config.train.micro_batch_size;
   if (const int64_t here = waves / data_ranks; here != waves)
     fmt::print(
-        "  a step has {} {} of micro-batches here and {} on one rank: a balance loss of scope global_batch then differs "
+        "  a step has {} {} of micro-batches here and {} on one rank: a balance loss of scope global_batch then "
+        "differs "
         "by definition\n",
         here, here == 1 ? "wave" : "waves", waves);
   return false;
