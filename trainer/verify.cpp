@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 
 #include "trainer/layout.h"
 #include "trainer/layout_run.h"
@@ -43,8 +44,25 @@ class Table {
   bool all_within_ = true;
 };
 
-bool report(const Config& config, const LayoutRun& run, const LayoutRun& reference, const moe::RoutingLog& log,
-            bool replay, int64_t data_ranks) {
+// Choices of experts, over all ranks; on rank 0.
+struct Choices {
+  int64_t compared = 0, differing = 0;
+  double largest_gap = 0;
+};
+
+Choices choices_of_all(Comm& comm, const moe::RoutingLog& log, int64_t tensor_ranks) {
+  // Tensor-parallel ranks see the same choices: one of them counts.
+  const bool counts = comm.rank() % tensor_ranks == 0;
+  int64_t sums[2] = {counts ? log.assignments() : 0, counts ? log.differing() : 0};
+  comm.all_reduce_sum(std::span<int64_t>(sums));
+  Choices all{.compared = sums[0], .differing = sums[1]};
+  for (const std::string& gap : comm.gather_strings(fmt::format("{}", log.largest_gap()), 0))
+    all.largest_gap = std::max(all.largest_gap, std::stod(gap));
+  return all;
+}
+
+bool report(const Config& config, const LayoutRun& run, const LayoutRun& reference, const Choices& choices, bool replay,
+            int64_t data_ranks) {
   const LayoutDifference d = compare(run, reference);
   const Bounds bounds = bounds_of(config.train.dtype);
   fmt::print("  {:<28} {:>9}   {:>7}\n", "relative difference", "largest", "bound");
@@ -56,12 +74,12 @@ bool report(const Config& config, const LayoutRun& run, const LayoutRun& referen
   const bool is_exact = config.train.dtype == ComputeType::kF64;
   if (is_exact) table.row("parameters after the last", d.parameter, bounds.run, d.worst_parameter);
   if (!run.router_state.empty()) table.row("router state after the last", d.state, bounds.run, d.worst_state);
-  if (log.differing() > 0) table.row("scores of other choices", log.largest_gap(), bounds.score_gap);
-  if (log.assignments() > 0)
-    fmt::print("  assignments: {} of {} differ{}\n", log.differing(), log.assignments(),
+  if (choices.differing > 0) table.row("scores of other choices", choices.largest_gap, bounds.score_gap);
+  if (choices.compared > 0)
+    fmt::print("  assignments: {} of {} differ{}\n", choices.differing, choices.compared,
                replay ? "; the one-rank run's were used" : "");
   if (table.all_within()) return true;
-  if (!replay && log.differing() > 0 && log.largest_gap() <= bounds.score_gap)
+  if (!replay && choices.differing > 0 && choices.largest_gap <= bounds.score_gap)
     fmt::print("  near ties were decided otherwise: `--replay` compares under equal assignments\n");
   const int64_t waves = config.train.global_batch_size / config.train.micro_batch_size;
   if (const int64_t here = waves / data_ranks; here != waves)
@@ -108,7 +126,8 @@ int run_verify(int argc, char** argv, Comm& comm) {
   moe::RoutingLog log = moe::RoutingLog::from_bytes(comm.broadcast_string(recorded.bytes(), 0));
   log.set_mode(replay ? moe::RoutingLog::Mode::kReplay : moe::RoutingLog::Mode::kObserve);
   const LayoutRun run = run_layout(config, comm, steps, add_sample, &log);
-  int64_t differs = root && !report(config, run, reference, log, replay, mesh.data()) ? 1 : 0;
+  const Choices choices = choices_of_all(comm, log, mesh.tensor);
+  int64_t differs = root && !report(config, run, reference, choices, replay, mesh.data()) ? 1 : 0;
   comm.all_reduce_sum(std::span<int64_t>(&differs, 1));
   return differs == 0 ? 0 : 1;
 }
