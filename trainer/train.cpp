@@ -190,7 +190,10 @@ void Run::resume() {
     if (saved_step_ >= config_.train.train_iters && reason == "done") finished = "yes";
   });
   is_finished_ = !comm_.broadcast_string(finished, 0).empty();
-  if (root() && !is_finished_) fmt::print(stderr, "continuing from {} (step {})\n", directory, saved_step_);
+  if (!root() || is_finished_) return;
+  fmt::print(stderr, "continuing from {} (step {})\n", directory, saved_step_);
+  const std::string before = reader.state().mesh, now = describe(mesh_->sizes());
+  if (before != now) fmt::print(stderr, "  it was written on {}; this start has {}\n", before, now);
 }
 
 FillMicroBatch Run::micro_batches_of(int64_t step) {
