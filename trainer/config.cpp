@@ -25,6 +25,17 @@ void require_schedule_fits(const Config& c, Fields& f) {
                         o.lr_warmup_iters, end, decay_iters));
 }
 
+// Which key makes a mesh illegal: the first without which it is not.
+const char* key_at_fault(MeshSizes mesh, const MeshDemands& demands) {
+  const MeshSizes whole = mesh;
+  mesh.expert = mesh.expert_tensor = 1;
+  if (!why_illegal(mesh, demands).empty()) return "parallel.tensor_model_parallel_size";
+  mesh.expert = whole.expert;
+  const bool is_product = whole.ranks % (whole.expert * whole.expert_tensor) != 0;  // said of both keys
+  const bool is_slices = whole.expert_tensor > 1 && !is_product && why_illegal(mesh, demands).empty();
+  return is_slices ? "parallel.expert_tensor_parallel_size" : "parallel.expert_model_parallel_size";
+}
+
 Config read_config(YamlDocument document, const std::vector<std::string>& overrides, int64_t num_ranks) {
   for (const std::string& assignment : overrides) document.apply_override(assignment);
   Config config;
@@ -35,10 +46,7 @@ Config read_config(YamlDocument document, const std::vector<std::string>& overri
     if (num_ranks == 0) return;
     const MeshSizes mesh = mesh_sizes(config.parallel, num_ranks);
     const std::string why = why_illegal(mesh, mesh_demands(config));
-    f.require(
-        why.empty(),
-        mesh.ranks % mesh.tensor != 0 ? "parallel.tensor_model_parallel_size" : "parallel.expert_model_parallel_size",
-        why);
+    f.require(why.empty(), key_at_fault(mesh, mesh_demands(config)), why);
     if (!why.empty()) return;
     const int64_t wave = config.train.micro_batch_size * mesh.data();
     f.require(config.train.global_batch_size % wave == 0, "train.global_batch_size",

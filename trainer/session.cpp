@@ -47,6 +47,13 @@ void set_threads(const Config& config, const Comm& comm) {
                asked, allowed, allowed);
 }
 
+// This process's number among those of its machine, as the launcher tells it.
+int local_rank() {
+  for (const char* name : {"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"})
+    if (const char* text = std::getenv(name)) return std::atoi(text);
+  return 0;
+}
+
 }  // namespace
 
 std::unique_ptr<Context> make_context(const Config& config, Mesh& mesh) {
@@ -56,6 +63,7 @@ std::unique_ptr<Context> make_context(const Config& config, Mesh& mesh) {
       user_error("device.type: cuda needs a build with CUDA; use `cmake --preset cuda`, or set device.type: cpu");
     if (device_api::device_count() == 0)
       user_error("device.type: cuda, but no usable GPU was found; see `switchyard doctor`, or set device.type: cpu");
+    device_api::use_device(local_rank() % device_api::device_count());  // the ranks of a machine take its GPUs in turn
     dry_run(config);
     if (const auto missing = kernels_without_cuda(); !missing.empty())
       user_error("device.type: cuda: this config needs kernels without a CUDA body yet: {}; set device.type: cpu",

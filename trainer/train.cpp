@@ -31,10 +31,16 @@ namespace sy {
 
 namespace {
 
-// Keys that may change between two starts of one run: they alter how long it runs and what it reports, not the model's
-// path.
-const std::vector<std::string> kChangeable = {
-    "train.train_iters", "train.eval_interval", "train.eval_iters", "logging", "checkpoint", "device", "comm"};
+// Keys that may change between two starts of one run: they alter how long it runs, what it reports and which ranks
+// share it, not the model's path.
+const std::vector<std::string> kChangeable = {"train.train_iters",
+                                              "train.eval_interval",
+                                              "train.eval_iters",
+                                              "parallel",
+                                              "checkpoint",
+                                              "logging",
+                                              "device",
+                                              "comm"};
 
 bool is_inside(const std::string& path, const std::string& folder) {
   std::error_code ignored;
@@ -194,7 +200,10 @@ void Run::resume() {
     if (saved_step_ >= config_.train.train_iters && reason == "done") finished = "yes";
   });
   is_finished_ = !comm_.broadcast_string(finished, 0).empty();
-  if (root() && !is_finished_) fmt::print(stderr, "continuing from {} (step {})\n", directory, saved_step_);
+  if (!root() || is_finished_) return;
+  fmt::print(stderr, "continuing from {} (step {})\n", directory, saved_step_);
+  const std::string before = reader.state().mesh, now = describe(mesh_->sizes());
+  if (before != now) fmt::print(stderr, "  it was written on {}; this start has {}\n", before, now);
 }
 
 FillMicroBatch Run::micro_batches_of(int64_t step) {

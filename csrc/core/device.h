@@ -7,8 +7,9 @@
 
 namespace sy::device_api {
 
-int device_count();         // 0 without a usable GPU (any error counts as none)
-std::string device_name();  // of the current GPU
+int device_count();           // 0 without a usable GPU (any error counts as none)
+std::string device_name();    // of the current GPU
+void use_device(int device);  // the current GPU of this thread from here on; 0 at first
 void* create_stream();
 void destroy_stream(void* stream);
 void synchronize(void* stream);

@@ -47,10 +47,14 @@ int device_count() {
 }
 
 std::string device_name() {
+  int device = 0;
   cudaDeviceProp properties{};
-  SY_CUDA_CALL(cudaGetDeviceProperties(&properties, 0));
+  SY_CUDA_CALL(cudaGetDevice(&device));
+  SY_CUDA_CALL(cudaGetDeviceProperties(&properties, device));
   return properties.name;
 }
+
+void use_device(int device) { SY_CUDA_CALL(cudaSetDevice(device)); }
 
 void* create_stream() {
   // The legacy default stream orders with the allocator's stream-ordered frees; one compute stream needs no more.

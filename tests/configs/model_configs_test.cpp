@@ -4,9 +4,13 @@
 #include <sys/resource.h>
 
 #include <filesystem>
+#include <fstream>
+#include <regex>
+#include <sstream>
 
 #include "trainer/config.h"
 #include "trainer/dry_run.h"
+#include "trainer/layout.h"
 
 namespace sy {
 namespace {
@@ -74,18 +78,57 @@ TEST(ModelConfigs, InspectingTheLargestModelTakesLittleMemory) {
   EXPECT_LT(usage.ru_maxrss, 200 * 1024) << "kB";
 }
 
-TEST(ModelConfigs, EveryFileOfModelsAndRunsIsComplete) {
-  int files = 0;
+// The ranks that a file is for: "..._8gpus.yaml" is for 8, a name without a number for any, of which one is tried.
+int64_t ranks_of(const std::string& path) {
+  std::smatch match;
+  return std::regex_search(path, match, std::regex("_([0-9]+)gpus?\\.yaml$")) ? std::stoll(match[1]) : 1;
+}
+
+std::string text_of(const std::string& path) {
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
+TEST(ModelConfigs, EveryFileOfModelsAndRunsIsCompleteAndFitsItsRanks) {
+  int files = 0, layouts = 0;
   for (const char* folder : {"models", "runs"})
     for (const auto& entry : std::filesystem::directory_iterator(path_of(folder))) {
-      SCOPED_TRACE(entry.path().string());
-      const Config config = load_config(entry.path().string(), {});
+      const std::string path = entry.path().string();
+      SCOPED_TRACE(path);
+      const int64_t ranks = ranks_of(path);
+      const Config config = load_config(path, {}, ranks);
+      const MeshSizes mesh = mesh_sizes(config.parallel, ranks);
+      EXPECT_EQ(why_illegal(mesh, mesh_demands(config)), "");
       EXPECT_GT(dry_run(config).model.total_parameters, 0);
       EXPECT_EQ(config.data.train_data_path, (std::vector<std::string>{"corpora/kjv_train"}));
       EXPECT_GT(config.train.train_iters, 0);
       ++files;
+      if (path.find("gpu") == std::string::npos) continue;
+      // What the comment says about the mesh and the start is what the file does.
+      const std::string text = text_of(path);
+      EXPECT_NE(text.find("#   mesh   " + describe(mesh) + "\n"), std::string::npos) << describe(mesh);
+      EXPECT_NE(text.find(fmt::format("mpirun -np {} ", ranks)), std::string::npos);
+      EXPECT_NE(text.find(" train configs/runs/" + entry.path().filename().string() + "\n"), std::string::npos);
+      EXPECT_EQ(config.device.type, DeviceType::cuda);
+      EXPECT_EQ(config.train.dtype, ComputeType::kBf16);
+      ++layouts;
     }
-  EXPECT_GE(files, 6);
+  EXPECT_GE(files, 10);
+  EXPECT_EQ(layouts, 4);
+}
+
+// The layouts of configs/runs change nothing of the models that they spread.
+TEST(ModelConfigs, LayoutsOfTheSameModelDifferInTheirLayoutOnly) {
+  const auto expect_same = [](const std::string& a, int64_t ranks_a, const std::string& b, int64_t ranks_b) {
+    SCOPED_TRACE(b);
+    const Config x = load_config(path_of(a), {}, ranks_a), y = load_config(path_of(b), {}, ranks_b);
+    EXPECT_TRUE(x.model == y.model && x.train == y.train && x.optimizer == y.optimizer && x.data == y.data);
+    EXPECT_EQ(dry_run(x).model.active_parameters, dry_run(y).model.active_parameters);
+  };
+  expect_same("runs/moe_1b_1gpu.yaml", 1, "runs/moe_1b_2gpus.yaml", 2);
+  expect_same("models/olmoe_1b_7b.yaml", 1, "runs/olmoe_1b_7b_8gpus.yaml", 8);
+  expect_same("models/qwen3_30b_a3b.yaml", 1, "runs/qwen3_30b_a3b_64gpus.yaml", 64);
 }
 
 TEST(ModelConfigs, TheDenseQuickstartDiffersInItsFeedForwardOnly) {

@@ -221,6 +221,18 @@ TEST(Config, EveryCheckHasItsLine) {
        "override 'parallel.tensor_model_parallel_size=4': parallel.tensor_model_parallel_size: 4 needs a multiple of 4 "
        "ranks, there are 2: ranks = data x tensor",
        2},
+      {{"parallel.tensor_model_parallel_size=3"},
+       "override 'parallel.tensor_model_parallel_size=3': parallel.tensor_model_parallel_size: num_attention_heads 4 "
+       "cannot be divided among 3 tensor-parallel ranks",
+       3},
+      {{"parallel.expert_model_parallel_size=3"},
+       "override 'parallel.expert_model_parallel_size=3': parallel.expert_model_parallel_size: num_experts 8 cannot be "
+       "divided among 3 expert-parallel ranks",
+       3},
+      {{"parallel.expert_model_parallel_size=2", "parallel.expert_tensor_parallel_size=3"},
+       "override 'parallel.expert_tensor_parallel_size=3': parallel.expert_tensor_parallel_size: expert width 32 cannot "
+       "be divided among 3 expert-tensor-parallel ranks",
+       6},
       {{"parallel.context_parallel_size=2"},
        "override 'parallel.context_parallel_size=2': parallel.context_parallel_size: 2 is not supported by this "
        "version, only 1"},
