@@ -220,7 +220,7 @@ TEST(MeshCheckpoint, AnyMeshLoadsWhatAnyMeshSavedToTheBit) {
 
 TEST(MeshCheckpoint, TheSameMeshContinuesToTheBit) {
   const std::vector<std::pair<MeshSizes, Overrides>> cases = {
-      {{4}, kBf16},        {{4, 2, 2, 1}, {}},         {{4, 2, 2, 2, false}, kBf16},
+      {{4}, kBf16},         {{4, 2, 2, 1}, {}},        {{4, 2, 2, 2, false}, kBf16},
       {{4, 1, 4, 1}, kF64}, {{4, 4, 1, 2}, kTwoHeads}, {{6, 2, 3, 1}, kTied},
       {{6, 3, 1, 6}, {}}};
   for (const auto& [mesh, more] : cases) {
