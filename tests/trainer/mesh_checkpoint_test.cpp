@@ -12,6 +12,7 @@
 #include "tests/parallel/mpi_main.h"
 #include "tests/trainer/toy_run.h"
 #include "trainer/checkpointing.h"
+#include "trainer/convert.h"
 
 namespace sy::testing {
 namespace {
@@ -247,6 +248,30 @@ TEST(MeshCheckpoint, TheSameMeshContinuesToTheBit) {
       expect_same_bits(second.router_state(), straight.router_state(), "router state");
     });
   }
+}
+
+TEST(MeshCheckpoint, OneProcessExportsWhatAMeshTrained) {
+  const SharedDir dir;
+  NamedValues saved, state;
+  std::string directory;
+  on_first_ranks(4, [&](Comm& comm) {
+    ToyRun toy(mesh_config({4, 2, 2, 2}, {}), &comm);
+    toy.curve(1, 2);
+    saved = toy.parameters();
+    state = toy.router_state();
+    directory = save(toy, dir.file("run"), 2);
+  });
+  if (mpi_world().rank() != 0) return;
+  convert_checkpoint(CheckpointReader(directory), dir.file("hub"));
+  NamedValues exported;
+  const SafetensorsReader file(dir.file("hub") + "/model.safetensors");
+  for (const auto& entry : file.entries()) {
+    const TensorView view = file.view(entry.name, DType::f32, entry.shape);
+    const auto* values = static_cast<const float*>(view.data);
+    exported[entry.name].assign(values, values + element_count(entry.shape));
+  }
+  saved.merge(state);
+  expect_same_bits(exported, saved, "exported");
 }
 
 TEST(MeshCheckpoint, APieceThatIsMissingOrStoredTwiceIsRefused) {
