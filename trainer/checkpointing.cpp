@@ -17,8 +17,17 @@ CheckpointTensor tensor_of(const moe::StateTensor& state) {
   return {"state." + state.name, "", state.tensor.dtype(), state.tensor.shape()};
 }
 
-// Every tensor of a checkpoint of this model: a rank of a mesh holds only some of them.
-std::vector<CheckpointTensor> all_tensors(Decoder& decoder) {
+// The bytes of a tensor on the host: the tensor itself on the CPU, a copy otherwise.
+const std::byte* host_bytes(Context& ctx, const Tensor& t, std::vector<std::vector<std::byte>>& copies) {
+  if (ctx.device() == DeviceType::cpu) return static_cast<const std::byte*>(t.raw());
+  copies.emplace_back(static_cast<std::size_t>(t.bytes()));
+  ctx.copy_to_host(copies.back().data(), t);
+  return copies.back().data();
+}
+
+}  // namespace
+
+std::vector<CheckpointTensor> checkpoint_tensors(Decoder& decoder) {
   Context meta(DeviceType::meta);
   Decoder whole(meta, decoder.config(), decoder.moe_config(), decoder.options());
   std::vector<CheckpointTensor> all;
@@ -30,16 +39,6 @@ std::vector<CheckpointTensor> all_tensors(Decoder& decoder) {
   for (const moe::StateTensor& s : whole.state()) all.push_back(tensor_of(s));
   return all;
 }
-
-// The bytes of a tensor on the host: the tensor itself on the CPU, a copy otherwise.
-const std::byte* host_bytes(Context& ctx, const Tensor& t, std::vector<std::vector<std::byte>>& copies) {
-  if (ctx.device() == DeviceType::cpu) return static_cast<const std::byte*>(t.raw());
-  copies.emplace_back(static_cast<std::size_t>(t.bytes()));
-  ctx.copy_to_host(copies.back().data(), t);
-  return copies.back().data();
-}
-
-}  // namespace
 
 CheckpointRanks checkpoint_ranks(Comm& comm) {
   CheckpointRanks ranks;
@@ -77,7 +76,7 @@ std::string save_checkpoint(Context& ctx, Decoder& decoder, Optimizer& optimizer
 }
 
 void load_checkpoint(Context& ctx, Decoder& decoder, Optimizer* optimizer, const CheckpointReader& reader) {
-  reader.require_tensors(all_tensors(decoder));
+  reader.require_tensors(checkpoint_tensors(decoder));
   for (Parameter& p : decoder.parameters().all()) {
     const int64_t element = dtype_bytes(accumulation_dtype(p.value.dtype()));
     // Padding rows, which no part covers, stay zero.

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "csrc/io/checkpoint.h"
 #include "csrc/models/decoder.h"
@@ -16,6 +17,9 @@
 namespace sy {
 
 CheckpointRanks checkpoint_ranks(Comm& comm);
+
+// Every tensor of a checkpoint of this model, whatever this rank holds of it.
+std::vector<CheckpointTensor> checkpoint_tensors(Decoder& decoder);
 
 // Every rank of ctx's mesh calls; returns the published directory.
 std::string save_checkpoint(Context& ctx, Decoder& decoder, Optimizer& optimizer, const std::string& folder,

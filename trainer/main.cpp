@@ -15,6 +15,7 @@
 #include "parallel/comm.h"
 #include "trainer/bench_step.h"
 #include "trainer/config.h"
+#include "trainer/convert.h"
 #include "trainer/doctor.h"
 #include "trainer/generate.h"
 #include "trainer/inspect.h"
@@ -81,6 +82,8 @@ int run(int argc, char** argv, MpiSession& session, StopSignals& signals) {
   const std::map<std::string, Command> commands = {
       {"train", {"pretrain from a YAML config", [&](int c, char** v) { return train_command(c, v, comm, signals); }}},
       {"generate", {"continue prompts with a trained checkpoint", run_generate}},
+      {"convert",
+       {"a checkpoint's model as a Hugging Face folder", [&](int c, char** v) { return run_convert(c, v, comm); }}},
       {"tokenize", {"text and JSONL files to a .bin/.idx corpus", run_tokenize}},
       {"inspect", {"parameters, FLOPs and bytes of a config; contents of a checkpoint or corpus", run_inspect}},
       {"methods", {"the registered routers, balance losses, capacity policies ...", run_methods}},

@@ -33,7 +33,7 @@ TrainStep::TrainStep(Context& ctx, Decoder& decoder, Optimizer& optimizer, int64
 
 StepReport TrainStep::run(int64_t step, double learning_rate, int64_t consumed_samples, int64_t num_waves,
                           const FillMicroBatch& fill, bool wants_stop) {
-  comm_.place().step = step;
+  if (ctx_.mesh != nullptr) ctx_.mesh->place().step = step;
   // 1. Batches, and the global denominators they imply: the only thing ranks must agree on before backward. They wait
   // on the host, so that the device holds one micro-batch however many there are.
   std::vector<BatchBuilder> batches(static_cast<std::size_t>(num_waves), BatchBuilder(seq_length_));

@@ -15,8 +15,8 @@
 #include <string>
 #include <vector>
 
-#include "csrc/core/dtype.h"
 #include "csrc/core/box.h"
+#include "csrc/core/dtype.h"
 
 namespace sy {
 

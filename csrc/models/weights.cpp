@@ -58,7 +58,14 @@ void load_weights(Context& ctx, Decoder& decoder, const SafetensorsReader& file,
   }
   for (const moe::StateTensor& s : decoder.state()) {
     const std::string name = name_in_file ? name_in_file(s.name) : s.name;
-    if (file.find(name) == nullptr || !is_float(s.tensor.dtype())) continue;
+    if (file.find(name) == nullptr) continue;
+    if (!is_float(s.tensor.dtype())) {
+      const TensorView table = file.view(named(s.name), s.tensor.dtype(), s.tensor.shape());
+      std::vector<std::byte> bytes(static_cast<std::size_t>(s.tensor.bytes()));
+      std::memcpy(bytes.data(), table.data, bytes.size());
+      ctx.copy_from_host(s.tensor, bytes.data());
+      continue;
+    }
     const TensorView view = find_view(file, named(s.name), s.tensor.shape());
     dispatch_accumulation(s.tensor.dtype(), [&]<class A>() {
       std::vector<A> values(static_cast<std::size_t>(s.tensor.count()));

@@ -13,8 +13,8 @@ namespace sy {
 using NameInFile = std::function<std::string(const std::string&)>;
 
 // Sets every parameter part (and router state whose name the file holds) from the file, widening or rounding to the
-// parameter's exact type. UserError names the first tensor that is missing, of another shape or type, or left unread
-// among those that `expected_in_file` accepts (all by default).
+// parameter's exact type; integers must have the state's own type. UserError names the first tensor that is missing, of
+// another shape or type, or left unread among those that `expected_in_file` accepts (all by default).
 void load_weights(Context& ctx, Decoder& decoder, const SafetensorsReader& file, const NameInFile& name_in_file = {},
                   const std::function<bool(const std::string&)>& expected_in_file = {});
 

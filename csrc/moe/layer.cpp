@@ -187,7 +187,7 @@ std::vector<StateTensor> MoeLayer::state() {
   std::vector<StateTensor> all = router_->state();
   for (const auto& hook : hooks_)
     for (StateTensor& s : hook->state()) all.push_back(std::move(s));
-  all.push_back({prefix_ + ".previous_demand", stats_.previous_demand_E});
+  all.push_back({prefix_ + ".previous_demand", stats_.previous_demand_E, /*in_model=*/false});
   return all;
 }
 

@@ -46,6 +46,8 @@ class MoeLayer {
   Var forward(Context& ctx, const RouterInput& input, LossSink& sink);
 
   RoutingStats& stats() { return stats_; }
+  const Router& router() const { return *router_; }
+  const Capacity& capacity() const { return *capacity_; }
   int64_t num_experts() const { return experts_count_; }
   double assignments_per_token() const { return router_->assignments_per_token(); }
   bool needs_batch() const { return router_->needs_batch() || capacity_->needs_batch(); }

@@ -74,6 +74,7 @@ struct LayerBuild {
 struct StateTensor {
   std::string name;
   Tensor tensor;
+  bool in_model = true;  // false: only training reads it, so that an exported model lacks it
 };
 
 class Router {
@@ -98,6 +99,8 @@ class Router {
   // Bound on N for T tokens in sequences of seq_length: what buffers are sized by.
   virtual int64_t max_assignments(int64_t tokens, int64_t seq_length) const = 0;
   virtual std::vector<StateTensor> state() { return {}; }
+  // The model_type of the Hugging Face transformers family that routes exactly like this; "" if there is none.
+  virtual std::string hub_model_type() const { return ""; }
 };
 
 class Capacity {
@@ -108,6 +111,7 @@ class Capacity {
   virtual void limit(Context& ctx, const RouterInput& input, const Scores& scores, Assignment& assignment) const = 0;
   virtual bool identity_overflow() const { return false; }       // a dropped entry contributes weight * x
   virtual bool renormalise_after_drop() const { return false; }  // dropped entries leave the normalisation
+  virtual bool is_unlimited() const { return false; }            // no entry is ever dropped or moved
   virtual bool needs_batch() const { return false; }
 };
 

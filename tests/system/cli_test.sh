@@ -12,7 +12,7 @@ says() { grep -qE -- "$1" "$folder/out" || fail "'$1' is not in: $(tail -n 12 "$
 echo "--- help"
 "$switchyard" --help >"$folder/out"
 commands="$(sed -nE 's/^  ([a-z]+) .*/\1/p' "$folder/out")"
-for command in bench doctor generate inspect methods tokenize train verify; do
+for command in bench convert doctor generate inspect methods tokenize train verify; do
   grep -qx "$command" <<<"$commands" || fail "--help does not list $command"
 done
 for command in $commands; do
@@ -75,6 +75,14 @@ says 'model\.layers\.1\.self_attn'
 says '1 documents'
 "$switchyard" inspect "$folder/train.bin" >"$folder/out"
 says '1 documents'
+
+echo "--- convert"
+"$switchyard" convert "$run" "$folder/hub" >"$folder/out" 2>"$folder/err"
+says "^$folder/hub: [0-9]+ tensors, [0-9.]+ [kM]B, f32, model_type [a-z0-9_]+, of step 40\$"
+[[ $(cd "$folder/hub" && echo *) == "config.json model.safetensors" ]] || fail "$(ls -A "$folder/hub")"
+status=0
+"$switchyard" convert "$run" "$folder/hub" >"$folder/out" 2>&1 || status=$?
+[[ $status -eq 2 && $(cat "$folder/out") == "switchyard: '$folder/hub' exists already; "* ]] || fail "exit code $status: $(cat "$folder/out")"
 
 echo "--- generate"
 for path in "$run" "$run/checkpoints" "$run/checkpoints/step_00000040"; do

@@ -230,8 +230,8 @@ TEST(Config, EveryCheckHasItsLine) {
        "divided among 3 expert-parallel ranks",
        3},
       {{"parallel.expert_model_parallel_size=2", "parallel.expert_tensor_parallel_size=3"},
-       "override 'parallel.expert_tensor_parallel_size=3': parallel.expert_tensor_parallel_size: expert width 32 cannot "
-       "be divided among 3 expert-tensor-parallel ranks",
+       "override 'parallel.expert_tensor_parallel_size=3': parallel.expert_tensor_parallel_size: expert width 32 "
+       "cannot be divided among 3 expert-tensor-parallel ranks",
        6},
       {{"parallel.context_parallel_size=2"},
        "override 'parallel.context_parallel_size=2': parallel.context_parallel_size: 2 is not supported by this "

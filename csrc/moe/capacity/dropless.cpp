@@ -11,6 +11,7 @@ class Dropless final : public Capacity {
   struct Config {};
   Dropless(const Config&, const Build&) {}
   void limit(Context&, const RouterInput&, const Scores&, Assignment&) const override {}
+  bool is_unlimited() const override { return true; }
 };
 
 void describe(Dropless::Config&, Fields&) {}
