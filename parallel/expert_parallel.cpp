@@ -75,6 +75,10 @@ class ExpertParallelDispatch final : public Dispatch {
     Part part;
     Plan& plan = part.plan = make_plan(ctx, own_entries(ctx, own), end - begin);
     part.rows = depart(ctx, group_, ops::gather_rows(ctx, own.x_TD, plan.rows), plan.send_rows, plan.recv_rows);
+    if (input.sent_bytes != nullptr) {
+      const int64_t leaving = plan.rows.rows - plan.send_rows[static_cast<std::size_t>(group_.rank())];
+      *input.sent_bytes += leaving * own.x_TD.dim(1) * dtype_bytes(own.x_TD.dtype());
+    }
     part.entries = depart(ctx, group_, Var(plan.payload), plan.send_entries, plan.recv_entries);
     if (!input.weight_N.defined()) return part;
     // Weights travel as rows of one element beside their entries; their gradients come home the same way, added up over

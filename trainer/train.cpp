@@ -271,6 +271,12 @@ void Run::log_step(int64_t step, const StepReport& report) {
                {"peak_fraction", tflops / (peak_tflops_ * comm_.size())}};
   if (config_.data.tokenizer == "bytes") m.emplace_back("bits_per_byte", report.lm_loss / std::numbers::ln2);
   for (const auto& [name, value] : report.extra_losses) m.emplace_back(name, value);
+  if (mesh_->expert().size() > 1) {
+    m.emplace_back("dispatch_bytes", report.dispatch_bytes);
+    // Tensor-parallel ranks that all hold a micro-batch's tokens divide them first: otherwise each would send them all.
+    const int64_t duplicates = mesh_->sizes().sequence_parallel ? 0 : mesh_->tensor().size() - 1;
+    if (duplicates > 0) m.emplace_back("dispatch_bytes_saved", report.dispatch_bytes * duplicates);
+  }
   m.emplace_back("memory/peak_bytes", memory.total_peak_bytes);
   for (int k = 0; k < kNumMemoryKinds; ++k)
     m.emplace_back(fmt::format("memory/peak_{}", memory_kind_name(static_cast<MemoryKind>(k))),

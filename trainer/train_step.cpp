@@ -139,6 +139,9 @@ void TrainStep::gather_report(StepReport& report, bool wants_stop) {
   std::vector<double> sums = ctx_.to_host<double>(sink_.totals());
   sums.resize(num_losses);
   sums.push_back(wants_stop ? 1.0 : 0.0);
+  double dispatched = 0;
+  for (const auto& block : layers) dispatched += static_cast<double>(block.moe->dispatched_bytes());
+  sums.push_back(dispatched);
   std::vector<int64_t> kept;
   for (const auto& block : layers) {
     sums.push_back(ctx_.to_host<double>(block.moe->stats().entropy)[0]);
@@ -147,20 +150,21 @@ void TrainStep::gather_report(StepReport& report, bool wants_stop) {
   }
   sum_over_micro_batches(ctx_, std::span<double>(sums));
   sum_over_micro_batches(ctx_, std::span<int64_t>(kept));
-  // A stop signal may reach one tensor-parallel rank only.
-  if (ctx_.mesh != nullptr) ctx_.mesh->tensor().all_reduce_sum(std::span<double>(&sums[num_losses], 1));
+  // A stop signal may reach one tensor-parallel rank only, and each sends tokens of its own.
+  if (ctx_.mesh != nullptr) ctx_.mesh->tensor().all_reduce_sum(std::span<double>(&sums[num_losses], 2));
 
   for (std::size_t i = 0; i < num_losses; ++i) {
     if (sink_.names()[i] == "lm_loss") report.lm_loss = sums[i];
     else report.extra_losses.emplace_back(sink_.names()[i], sums[i]);
   }
   report.stop_requests = static_cast<int64_t>(sums[num_losses] + 0.5);
+  report.dispatch_bytes = static_cast<int64_t>(sums[num_losses + 1] + 0.5);
   auto load = kept.begin();
   for (std::size_t i = 0; i < layers.size(); ++i) {
     StepReport::MoeReport moe;
     const int64_t experts = layers[i].moe->num_experts();
     moe.layer = layers[i].layer;
-    moe.entropy = sums[num_losses + 1 + i];
+    moe.entropy = sums[num_losses + 2 + i];
     moe.load.assign(load, load + experts);
     load += experts;
     int64_t total = 0, largest = 0, asked = 0;

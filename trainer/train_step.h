@@ -26,6 +26,7 @@ struct StepReport {
   bool skipped = false;       // loss or gradient not finite: nothing was updated
   int64_t stop_requests = 0;  // ranks that want to stop
   int64_t target_tokens = 0, batch_tokens = 0;
+  int64_t dispatch_bytes = 0;  // of token rows sent to experts on other ranks, one way, over all layers and ranks
   struct MoeReport {
     int64_t layer = 0;
     double max_vio = 0;           // (largest load - mean load) / mean load, after capacity

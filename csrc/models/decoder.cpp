@@ -217,11 +217,7 @@ std::vector<moe::StateTensor> Decoder::state() {
 }
 
 void Decoder::reset_routing_stats() {
-  for (const MoeBlock& block : moe_layers()) {
-    ctx_.set_zero(block.moe->stats().demand_E);
-    ctx_.set_zero(block.moe->stats().kept_E);
-    ctx_.set_zero(block.moe->stats().entropy);
-  }
+  for (const MoeBlock& block : moe_layers()) block.moe->reset_stats(ctx_);
 }
 
 int64_t Decoder::total_parameters() const {

@@ -18,6 +18,7 @@ struct DispatchInput {
   int64_t first_token = 0;  // of this rank, in the micro-batch
   WeightPosition weight_position = WeightPosition::kExpertOutput;
   bool identity_overflow = false;  // a dropped entry contributes weight * x
+  int64_t* sent_bytes = nullptr;   // += bytes of token rows that leave this rank for others, one way; null: not counted
   // Work that needs nothing of the dispatch (shared experts): called once, where rows travel if they do.
   std::function<void()> meanwhile;
 };

@@ -101,6 +101,7 @@ Var MoeLayer::forward(Context& ctx, const RouterInput& between, LossSink& sink) 
   const Tensor active = capacity_->renormalise_after_drop() ? trace.assignment.kept_N : Tensor();
   trace.weight_N = router_->weigh(ctx, trace.scores, trace.assignment, active);
 
+  const bool is_replay = ctx.replay != nullptr && ctx.replay->replaying();
   Var of_shared;
   const Var of_experts = dispatch_->forward(ctx,
                                             {.x_TD = input.x_TD,
@@ -109,6 +110,7 @@ Var MoeLayer::forward(Context& ctx, const RouterInput& between, LossSink& sink) 
                                              .first_token = input.first_token,
                                              .weight_position = router_->weight_position(),
                                              .identity_overflow = capacity_->identity_overflow(),
+                                             .sent_bytes = ctx.training && !is_replay ? &dispatched_bytes_ : nullptr,
                                              .meanwhile =
                                                  [&] {
                                                    if (shared_) of_shared = shared_->forward(ctx, between.x_TD);
@@ -176,6 +178,13 @@ void MoeLayer::count(Context& ctx, RouterTrace& trace) {
                                          .experts = experts_count_,
                                          .coefficient = 1.0}));
     });
+}
+
+void MoeLayer::reset_stats(Context& ctx) {
+  ctx.set_zero(stats_.demand_E);
+  ctx.set_zero(stats_.kept_E);
+  ctx.set_zero(stats_.entropy);
+  dispatched_bytes_ = 0;
 }
 
 void MoeLayer::after_step(Context& ctx) {

@@ -46,6 +46,9 @@ class MoeLayer {
   Var forward(Context& ctx, const RouterInput& input, LossSink& sink);
 
   RoutingStats& stats() { return stats_; }
+  // Bytes of token rows that this rank sent to the experts of other ranks in this optimizer step, one way.
+  int64_t dispatched_bytes() const { return dispatched_bytes_; }
+  void reset_stats(Context& ctx);
   const Router& router() const { return *router_; }
   const Capacity& capacity() const { return *capacity_; }
   int64_t num_experts() const { return experts_count_; }
@@ -71,6 +74,7 @@ class MoeLayer {
   std::vector<std::unique_ptr<Balance>> balance_;
   std::vector<std::unique_ptr<Hook>> hooks_;
   RoutingStats stats_;
+  int64_t dispatched_bytes_ = 0;
   std::string prefix_;
   int64_t experts_count_, per_token_, hidden_size_, shared_width_;
 };

@@ -107,6 +107,23 @@ TEST(Overlap, SharedExpertsAreComputedWhileTokensTravel) {
   EXPECT_GE(hidden, 2 * 2 * 3);
 }
 
+// With every expert for every token, a token's row goes to each other rank of the expert group exactly once, whichever
+// tensor-parallel ranks hold it.
+TEST(DispatchedBytes, CountEachTokenOncePerOtherRank) {
+  const int64_t ranks = mpi_world().size();
+  for (const char* sequence_parallel : {"true", "false"}) {
+    const Config config = toy_config(
+        {fmt::format("train.global_batch_size={}", 4 * ranks), "moe.num_experts=4", "moe.num_experts_per_tok=4",
+         "parallel.tensor_model_parallel_size=2", fmt::format("parallel.sequence_parallel={}", sequence_parallel),
+         fmt::format("parallel.expert_model_parallel_size={}", ranks)},
+        ranks);
+    ToyRun toy(config, &mpi_world());
+    const int64_t tokens = 4 * ranks * config.train.seq_length, layers = 2;
+    EXPECT_EQ(toy.step(1).dispatch_bytes, layers * tokens * (ranks - 1) * config.model.hidden_size * 4)
+        << sequence_parallel;
+  }
+}
+
 TEST(Overlap, ExpertsOfOnePartComputeWhileAnotherTravels) {
   const auto behind_travel = [&](int64_t chunks) {
     const std::vector<StepEvent> events =
