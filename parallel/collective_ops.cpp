@@ -130,11 +130,11 @@ class RowsInFlight {
  private:
   void move(Context& ctx, const Tensor& x, const std::vector<int64_t>& send, const std::vector<int64_t>& recv) {
     SY_CHECK(!request_.pending(), "rows depart before the ones before them have arrived");
+    departed_ = x;  // stays until it was read
     if (ctx.device() != DeviceType::cpu) {
       arriving_ = all_to_all_rows(ctx, comm_, x, send, recv);
       return;
     }
-    departed_ = x;  // stays until it was read
     if (ctx.trace != nullptr) {
       number_ = ctx.trace->next_number();
       ctx.trace->start("rows", number_);

@@ -179,6 +179,9 @@ CommRequest Comm::start_reduce_scatter_sum(std::span<const T> all, std::span<T> 
 }
 
 std::unique_ptr<Comm> make_single_comm();
+// Rank 0 of a group of ranks that do not exist, for shapes on the meta device: sums leave values as they are, and
+// whatever would move data throws.
+std::unique_ptr<Comm> make_meta_comm(int size, const std::string& name);
 
 // The process's place in the job. MpiSession initialises MPI when the program was started by mpirun or srun (or when
 // `force`), and finalises it last, when all ranks have come to that.

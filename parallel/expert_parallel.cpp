@@ -8,6 +8,8 @@
 // The group has expert x expert_tensor ranks; a token goes to all slices of an expert, whose results are partial sums,
 // so step 4 adds them up as well. Ranks without tokens and experts without rows take part in everything. The host reads
 // the counts, which a library that moves bytes needs there.
+#include <algorithm>
+
 #include "csrc/core/launch.h"
 #include "csrc/moe/dispatch.h"
 #include "kernels/moe/dispatch_plan.h"
@@ -73,7 +75,7 @@ class ExpertParallelDispatch final : public Dispatch {
     if (chunks_ > 1) own.x_TD = ops::slice_rows(ctx, input.x_TD, begin, end);
     own.first_token += begin;
     Part part;
-    Plan& plan = part.plan = make_plan(ctx, own_entries(ctx, own), end - begin);
+    Plan& plan = part.plan = make_plan(ctx, own_entries(ctx, own), end - begin, tokens * tp::ranks(ctx));
     part.rows = depart(ctx, group_, ops::gather_rows(ctx, own.x_TD, plan.rows), plan.send_rows, plan.recv_rows);
     if (input.sent_bytes != nullptr) {
       const int64_t leaving = plan.rows.rows - plan.send_rows[static_cast<std::size_t>(group_.rank())];
@@ -104,7 +106,8 @@ class ExpertParallelDispatch final : public Dispatch {
     part.home = depart(ctx, group_, sums, part.plan.recv_rows, part.plan.send_rows);
   }
 
-  Plan make_plan(Context& ctx, const Assignment& own, int64_t tokens) const {
+  // micro_batch: tokens that the whole list is about.
+  Plan make_plan(Context& ctx, const Assignment& own, int64_t tokens, int64_t micro_batch) const {
     const int64_t entries = own.token_N.count(), copies = entries * tensor_ranks_, pairs = tokens * ranks_;
     const auto table = [&](int64_t count) { return ctx.empty({count}, DType::i32, MemoryKind::workspace); };
     const Tensor pair_token = table(pairs), pair_rank = table(pairs), copy_entry = table(copies),
@@ -125,7 +128,8 @@ class ExpertParallelDispatch final : public Dispatch {
     Plan plan;
     plan.rows = ops::index_build(ctx, pair_token, pair_rank, {}, {}, tokens, ranks_, ranks_, 1);
     plan.entries = ops::index_build(ctx, copy_entry, copy_rank, {}, {}, entries, ranks_, ranks_, 1);
-    exchange_counts(ctx, plan);
+    if (ctx.device() == DeviceType::meta) assume_even_routing(plan, tokens, entries * tokens / micro_batch);
+    else exchange_counts(ctx, plan);
     // Buffers are as large as what travels, not as the bound.
     plan.rows.rows = total(plan.send_rows);
     plan.entries.rows = total(plan.send_entries);
@@ -145,6 +149,20 @@ class ExpertParallelDispatch final : public Dispatch {
     return plan;
   }
 
+  // Without data: every expert gets as many entries, and which different experts a token has is chance.
+  void assume_even_routing(Plan& plan, int64_t tokens, int64_t entries) const {
+    const int64_t experts = local_experts_ * expert_ranks_;
+    const int64_t per_token = tokens == 0 ? 0 : std::min(experts, (entries + tokens - 1) / tokens);
+    double none_here = 1;  // that a token has none of a rank's experts
+    for (int64_t i = 0; i < per_token; ++i)
+      none_here *=
+          static_cast<double>(std::max<int64_t>(0, experts - local_experts_ - i)) / static_cast<double>(experts - i);
+    const auto rows = static_cast<int64_t>(static_cast<double>(tokens) * (1 - none_here) + 0.5);
+    const auto count = static_cast<std::size_t>(ranks_);
+    plan.send_rows = plan.recv_rows = Counts(count, rows);
+    plan.send_entries = plan.recv_entries = Counts(count, (entries + expert_ranks_ - 1) / expert_ranks_);
+  }
+
   void exchange_counts(Context& ctx, Plan& plan) const {
     const std::vector<int32_t> rows = ctx.to_host<int32_t>(plan.rows.seg_count);
     const std::vector<int32_t> entries = ctx.to_host<int32_t>(plan.entries.seg_count);
@@ -153,8 +171,7 @@ class ExpertParallelDispatch final : public Dispatch {
       mine.push_back(rows[g]);
       mine.push_back(entries[g]);
     }
-    if (ctx.device() == DeviceType::meta) theirs = mine;
-    else group_.all_to_all<int64_t>(mine, Counts(rows.size(), 2), theirs, Counts(rows.size(), 2));
+    group_.all_to_all<int64_t>(mine, Counts(rows.size(), 2), theirs, Counts(rows.size(), 2));
     for (std::size_t i = 0; i < mine.size(); i += 2) {
       plan.send_rows.push_back(mine[i]);
       plan.send_entries.push_back(mine[i + 1]);

@@ -48,6 +48,15 @@ std::string why_illegal(const MeshSizes& s, const MeshDemands& m) {
   return "";
 }
 
+namespace {
+
+// Tensor-parallel ranks beyond the number of key-value heads hold copies: how many neighbours share one.
+int64_t key_value_copies(const MeshSizes& sizes, int64_t kv_heads) {
+  return kv_heads > 0 && sizes.tensor > kv_heads ? sizes.tensor / kv_heads : 1;
+}
+
+}  // namespace
+
 Mesh::Mesh(Comm& world, const MeshSizes& sizes, int64_t kv_heads) : sizes_(sizes), world_(world) {
   SY_CHECK(sizes.ranks == world.size() && sizes.ranks % sizes.tensor == 0 &&
                sizes.ranks % (sizes.expert * sizes.expert_tensor) == 0,
@@ -57,13 +66,26 @@ Mesh::Mesh(Comm& world, const MeshSizes& sizes, int64_t kv_heads) : sizes_(sizes
   };
   const int64_t rank = world.rank(), exchange = sizes.expert * sizes.expert_tensor;
   const int64_t tensor_rank = rank % sizes.tensor;
-  // Tensor-parallel ranks beyond the number of key-value heads hold copies: how many neighbours share one.
-  const int64_t copies = kv_heads > 0 && sizes.tensor > kv_heads ? sizes.tensor / kv_heads : 1;
+  const int64_t copies = key_value_copies(sizes, kv_heads);
   data_ = group(tensor_rank, "dp");
   tensor_ = group(rank / sizes.tensor, "tp");
   key_value_ = group(tensor_rank / copies, "kv");
   expert_ = group(rank / exchange, "ep");
   expert_data_ = group(rank % exchange, "edp");
+}
+
+Mesh::Mesh(std::unique_ptr<Comm> meta_world, const MeshSizes& sizes, int64_t kv_heads)
+    : sizes_(sizes), meta_world_(std::move(meta_world)), world_(*meta_world_) {
+  const auto group = [](int64_t size, const char* name) { return make_meta_comm(static_cast<int>(size), name); };
+  data_ = group(sizes.data(), "dp");
+  tensor_ = group(sizes.tensor, "tp");
+  key_value_ = group(sizes.data() * key_value_copies(sizes, kv_heads), "kv");
+  expert_ = group(sizes.expert * sizes.expert_tensor, "ep");
+  expert_data_ = group(sizes.expert_data(), "edp");
+}
+
+std::unique_ptr<Mesh> Mesh::on_meta(const MeshSizes& sizes, int64_t kv_heads) {
+  return std::unique_ptr<Mesh>(new Mesh(make_meta_comm(static_cast<int>(sizes.ranks), "world"), sizes, kv_heads));
 }
 
 }  // namespace sy

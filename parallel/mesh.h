@@ -53,6 +53,8 @@ class Mesh {
   // Every rank of `world` calls. sizes.ranks must be world.size(), and legal. `kv_heads` (0: none) decides which
   // tensor-parallel ranks hold the same key and value heads.
   Mesh(Comm& world, const MeshSizes& sizes, int64_t kv_heads = 0);
+  // Rank 0 of a mesh whose ranks do not exist: for shapes on the meta device.
+  static std::unique_ptr<Mesh> on_meta(const MeshSizes& sizes, int64_t kv_heads = 0);
 
   const MeshSizes& sizes() const { return sizes_; }
   Comm& world() const { return world_; }
@@ -69,7 +71,10 @@ class Mesh {
   int64_t expert_tensor_rank() const { return expert_->rank() % sizes_.expert_tensor; }
 
  private:
+  Mesh(std::unique_ptr<Comm> meta_world, const MeshSizes& sizes, int64_t kv_heads);
+
   MeshSizes sizes_;
+  std::unique_ptr<Comm> meta_world_;  // owned only on the meta device
   Comm& world_;
   std::unique_ptr<Comm> data_, tensor_, key_value_, expert_, expert_data_;
 };

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "trainer/layout.h"
 #include "trainer/session.h"
 #include "trainer/train_step.h"
 
@@ -23,25 +24,30 @@ ModelSize model_size(const Config& config) {
                  config.train.seq_length);
 }
 
-DryRun dry_run(const Config& config) {
+DryRun dry_run(const Config& config, int64_t num_ranks) {
+  std::unique_ptr<Mesh> mesh;
+  if (num_ranks > 0) mesh = Mesh::on_meta(mesh_sizes(config.parallel, num_ranks), config.model.kv_heads());
   Context ctx(DeviceType::meta);
+  ctx.mesh = mesh.get();
   ctx.host_step_state.seed = static_cast<uint64_t>(config.train.seed);
   Decoder decoder(ctx, config.model, config.moe,
                   {.dtype = training_dtype(config.train.dtype),
                    .seed = static_cast<uint64_t>(config.train.seed),
                    .recompute = config.train.recompute == Recompute::kFull});
+  decoder.parameters().make_training_buffers(config.parallel.ddp_bucket_size);
   Optimizer optimizer(ctx, decoder, config.optimizer);
   const int64_t seq_length = config.train.seq_length;
   TrainStep step(ctx, decoder, optimizer, seq_length);
   const std::vector<int32_t> zeros(static_cast<std::size_t>(seq_length), 0);
+  const int64_t data_ranks = mesh ? mesh->data().size() : 1;
   // Two waves: the second meets gradients that the first has left, as in a real step with accumulation.
-  const int64_t waves = config.train.global_batch_size > config.train.micro_batch_size ? 2 : 1;
+  const int64_t waves = config.train.global_batch_size > config.train.micro_batch_size * data_ranks ? 2 : 1;
   step.run(1, config.optimizer.lr, 0, waves, [&](int64_t, BatchBuilder& builder) {
     for (int64_t i = 0; i < config.train.micro_batch_size; ++i)
       builder.add(zeros.data(), zeros.data(), zeros.data(), i);
   });
   return {.memory = ctx.allocator().use(),
-          .model = size_of(decoder, seq_length),
+          .model = model_size(config),
           .moe_layers = static_cast<int64_t>(decoder.moe_layers().size())};
 }
 

@@ -15,11 +15,12 @@ struct ModelSize {
 ModelSize model_size(const Config& config);
 
 struct DryRun {
-  MemoryUse memory;  // live after, and peaks over, one whole step on one rank
+  MemoryUse memory;  // live after, and peaks over, one whole step on rank 0; routing is even between expert ranks
   ModelSize model;
   int64_t moe_layers = 0;
 };
 
-DryRun dry_run(const Config& config);
+// Rank 0 of the config's layout over `num_ranks` ranks (0: one rank that holds everything, whatever `parallel` says).
+DryRun dry_run(const Config& config, int64_t num_ranks = 0);
 
 }  // namespace sy

@@ -10,6 +10,7 @@
 #include "csrc/io/indexed_dataset.h"
 #include "trainer/config.h"
 #include "trainer/dry_run.h"
+#include "trainer/layout.h"
 #include "trainer/progress.h"
 
 namespace sy {
@@ -23,9 +24,10 @@ std::string count_text(double n) {
   return fmt::format("{:.0f}", n);
 }
 
-void inspect_config(const std::string& path, const std::vector<std::string>& overrides, bool as_json) {
-  const Config config = load_config(path, overrides, /*num_ranks=*/0);
-  const DryRun dry = dry_run(config);
+void inspect_config(const std::string& path, const std::vector<std::string>& overrides, int64_t num_ranks,
+                    bool as_json) {
+  const Config config = load_config(path, overrides, num_ranks);
+  const DryRun dry = dry_run(config, num_ranks);
   if (as_json) {
     nlohmann::json out = {{"total_parameters", dry.model.total_parameters},
                           {"active_parameters", dry.model.active_parameters},
@@ -47,6 +49,7 @@ void inspect_config(const std::string& path, const std::vector<std::string>& ove
              dry.model.training_flops_per_token *
                  static_cast<double>(config.train.global_batch_size * config.train.seq_length),
              config.train.global_batch_size * config.train.seq_length);
+  if (num_ranks > 0) fmt::print("  layout                {}\n", describe(mesh_sizes(config.parallel, num_ranks)));
   fmt::print("  peak bytes, one rank  {} (micro-batch of {} x {} tokens)\n",
              format_bytes(static_cast<double>(dry.memory.total_peak_bytes)), config.train.micro_batch_size,
              config.train.seq_length);
@@ -79,9 +82,12 @@ int run_inspect(int argc, char** argv) {
   std::string path;
   std::vector<std::string> overrides;
   bool as_json = false;
+  int64_t num_ranks = 0;
   app.add_option("path", path, "a YAML config, a run or checkpoint folder, or a dataset prefix (.bin/.idx)")
       ->required();
   app.add_option("overrides", overrides, "section.key=value, for a config");
+  app.add_option("--ranks", num_ranks, "bytes of rank 0 of this many, in the config's layout; 0: one rank holds all")
+      ->check(CLI::NonNegativeNumber);
   app.add_flag("--json", as_json, "one line of json (configs)");
   try {
     app.parse(argc, argv);
@@ -89,7 +95,7 @@ int run_inspect(int argc, char** argv) {
     return app.exit(e) == 0 ? 0 : 2;
   }
   namespace fs = std::filesystem;
-  if (path.ends_with(".yaml") || path.ends_with(".yml")) inspect_config(path, overrides, as_json);
+  if (path.ends_with(".yaml") || path.ends_with(".yml")) inspect_config(path, overrides, num_ranks, as_json);
   else if (fs::is_directory(path)) inspect_checkpoint(path);
   else if (fs::exists(path + ".idx")) inspect_dataset(path);
   else if (path.ends_with(".bin") || path.ends_with(".idx")) inspect_dataset(path.substr(0, path.size() - 4));

@@ -6,6 +6,7 @@
 
 #include "tests/parallel/mpi_main.h"
 #include "tests/trainer/toy_run.h"
+#include "trainer/dry_run.h"
 
 namespace sy::testing {
 namespace {
@@ -137,6 +138,30 @@ TEST(MeshMemory, ParametersAndGradientsFallWithTensorAndExpertRanks) {
     }
     EXPECT_LT(held * 10, e.all() * 9) << describe(mesh);
   }
+}
+
+// A dry run of rank 0 on a mesh that does not exist: to the byte where the number of rows that travel is known (every
+// expert for every token), and nearly so where it is that of even routing.
+TEST(MeshMemory, ADryRunPredictsRankZerosPeak) {
+  Comm& world = mpi_world();
+  const int64_t ranks = world.size();
+  for (const MeshSizes& mesh : {MeshSizes{ranks, 1, 1, 1}, MeshSizes{ranks, 2, 1, 1}, MeshSizes{ranks, 3, 1, 1, false},
+                                MeshSizes{ranks, 1, 6, 1}, MeshSizes{ranks, 2, 3, 2}, MeshSizes{ranks, 6, 2, 1}})
+    for (const bool all_experts : {true, false}) {
+      Config config = mesh_config(mesh);
+      if (all_experts) config.moe.num_experts_per_tok = 12;
+      ToyRun toy(config, &world);
+      toy.step(1);
+      const MemoryUse real = toy.ctx().allocator().use(), predicted = dry_run(config, ranks).memory;
+      if (world.rank() != 0) continue;
+      const double ratio = static_cast<double>(predicted.total_peak_bytes) / static_cast<double>(real.total_peak_bytes);
+      if (all_experts || mesh.expert * mesh.expert_tensor == 1) {
+        EXPECT_EQ(predicted.total_peak_bytes, real.total_peak_bytes) << describe(mesh);
+        EXPECT_EQ(predicted.peak_bytes, real.peak_bytes) << describe(mesh);
+      } else {
+        EXPECT_NEAR(ratio, 1, 0.1) << describe(mesh);
+      }
+    }
 }
 
 }  // namespace
