@@ -25,6 +25,15 @@ const std::byte* host_bytes(Context& ctx, const Tensor& t, std::vector<std::vect
   return copies.back().data();
 }
 
+CheckpointRanks checkpoint_ranks(Comm& comm) {
+  CheckpointRanks ranks;
+  ranks.rank = comm.rank();
+  ranks.size = comm.size();
+  ranks.gather_to_root = [&comm](const std::string& text) { return comm.gather_strings(text, 0); };
+  ranks.broadcast_from_root = [&comm](const std::string& text) { return comm.broadcast_string(text, 0); };
+  return ranks;
+}
+
 }  // namespace
 
 std::vector<CheckpointTensor> checkpoint_tensors(Decoder& decoder) {
@@ -38,15 +47,6 @@ std::vector<CheckpointTensor> checkpoint_tensors(Decoder& decoder) {
     }
   for (const moe::StateTensor& s : whole.state()) all.push_back(tensor_of(s));
   return all;
-}
-
-CheckpointRanks checkpoint_ranks(Comm& comm) {
-  CheckpointRanks ranks;
-  ranks.rank = comm.rank();
-  ranks.size = comm.size();
-  ranks.gather_to_root = [&comm](const std::string& text) { return comm.gather_strings(text, 0); };
-  ranks.broadcast_from_root = [&comm](const std::string& text) { return comm.broadcast_string(text, 0); };
-  return ranks;
 }
 
 std::string save_checkpoint(Context& ctx, Decoder& decoder, Optimizer& optimizer, const std::string& folder,

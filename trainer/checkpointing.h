@@ -11,12 +11,9 @@
 
 #include "csrc/io/checkpoint.h"
 #include "csrc/models/decoder.h"
-#include "parallel/comm.h"
 #include "trainer/optimizer.h"
 
 namespace sy {
-
-CheckpointRanks checkpoint_ranks(Comm& comm);
 
 // Every tensor of a checkpoint of this model, whatever this rank holds of it.
 std::vector<CheckpointTensor> checkpoint_tensors(Decoder& decoder);
