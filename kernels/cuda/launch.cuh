@@ -31,7 +31,7 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t dynamic_shared_b
 #if defined(SY_CUDA_SIM)
   (void)stream;
   cuda_sim::launch(reinterpret_cast<const void*>(kernel), grid, block, dynamic_shared_bytes,
-                   [kernel, ... values = static_cast<P>(args)] { kernel(values...); });
+                   [kernel, ... values = static_cast<P>(args)] { cuda_sim::run_thread(kernel, values...); });
 #else
   const auto enqueue = [&](P... values) {
     void* addresses[] = {static_cast<void*>(&values)..., nullptr};

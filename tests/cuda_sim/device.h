@@ -1,7 +1,8 @@
 // Simulated CUDA, device side: what nvcc would know by itself, for .cu files compiled by the host compiler.
 //
 // Included by kernels/cuda/launch.cuh only. Types and runtime declarations come from the toolkit's own headers.
-// A __shared__ variable is static: one block runs at a time, so one copy is the block's copy.
+// A __shared__ variable is static: one block runs at a time, so one copy is the block's copy. In the checked build it
+// is thread_local as well: the linker then puts all of them together, apart from the host's variables.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -12,10 +13,15 @@
 #include <source_location>
 #include <type_traits>
 
+#include "tests/cuda_sim/access_checker.h"
 #include "tests/cuda_sim/executor.h"
 
 #undef __shared__
+#if defined(SY_CUDA_SIM_CHECKED)
+#define __shared__ static thread_local
+#else
 #define __shared__ static
+#endif
 #undef __launch_bounds__
 #define __launch_bounds__(...)
 
@@ -51,9 +57,18 @@ V shuffle(unsigned mask, V value, int source_lane, const Site& site) {
   return value;
 }
 
-// Threads of a block never run at the same time, so a plain read-modify-write is atomic.
+// Starts a thread's own code. What instrumentation would see here, the copies of arguments, is not the kernel's doing.
+template <class... P>
+[[gnu::no_sanitize("thread")]] void run_thread(void (*kernel)(P...), const std::type_identity_t<P>&... values) {
+  access_checker::enter_kernel();
+  kernel(values...);
+}
+
+// Threads of a block never run at the same time, so a plain read-modify-write is atomic. Instrumentation would take it
+// for plain accesses.
 template <class V, class F>
-V fetch_modify(V* address, F&& f) {
+[[gnu::no_sanitize("thread")]] V fetch_modify(V* address, F&& f) {
+  access_checker::access(address, sizeof(V), access_checker::Access::kAtomic, __builtin_return_address(0));
   if constexpr (std::is_floating_point_v<V>) count_float_atomic();
   const V old = *address;
   *address = f(old);

@@ -18,6 +18,7 @@
 #include <random>
 #include <vector>
 
+#include "tests/cuda_sim/access_checker.h"
 #include "tests/cuda_sim/device.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -85,10 +86,12 @@ struct SharedDeleter {
 
 class Executor {
  public:
-  void run(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& body, uint64_t seed);
+  void run(const void* kernel, dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& body,
+           uint64_t seed);
 
   uint64_t collective(Collective kind, unsigned mask, uint64_t value, int source_lane, const Site& site);
   void barrier(const Site& site);
+  [[noreturn]] void stop(const std::string& message);
   int lane() const { return current_ % 32; }
   unsigned char* shared() const { return shared_.get(); }
 
@@ -202,6 +205,7 @@ void Executor::fiber_loop() {
       threads_[current_].fiber = self;
       threads_[current_].state = State::kReady;
       threadIdx = threads_[current_].index;
+      access_checker::start_thread(current_, self->stack_bottom, self->stack_bytes);
       try {
         (*body_)();
       } catch (...) {
@@ -240,6 +244,7 @@ void Executor::run_block() {
       progress = true;
       current_ = i;
       threadIdx = t.index;
+      access_checker::resume_thread(i, t.fiber->stack_bottom, t.fiber->stack_bytes);
       switch_flow(main_, *t.fiber);
     }
     if (error_) std::rethrow_exception(error_);
@@ -272,6 +277,7 @@ void Executor::barrier(const Site& site) {
     if (!same_place(t.site, site))
       fault("divergent barrier: " + where(static_cast<int>(&t - threads_.data())) + "; " + where(current_));
   at_barrier_ = 0;
+  access_checker::block_barrier();
   for (Thread& t : threads_) t.state = State::kReady;
 }
 
@@ -311,6 +317,7 @@ uint64_t Executor::collective(Collective kind, unsigned mask, uint64_t value, in
   }
   const OpenCollective done = *joined;
   open.erase(joined);
+  if (kind == Collective::kSync) access_checker::warp_barrier(current_ / 32, mask);
   finish_collective(done, lanes);
   return self.result;
 }
@@ -334,6 +341,12 @@ void Executor::finish_collective(const OpenCollective& done, Thread* lanes) {
   }
 }
 
+void Executor::stop(const std::string& message) {
+  error_ = std::make_exception_ptr(Fault("simulated CUDA: " + message));
+  switch_flow(*threads_[current_].fiber, main_);
+  __builtin_unreachable();
+}
+
 // After a fault the suspended threads never go on: their fibers start afresh, without unwinding.
 void Executor::abandon_block() {
   idle_.clear();
@@ -347,7 +360,8 @@ void Executor::abandon_block() {
   error_ = nullptr;
 }
 
-void Executor::run(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& body, uint64_t seed) {
+void Executor::run(const void* kernel, dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& body,
+                   uint64_t seed) {
   if (busy_) fault("a kernel may not launch a kernel");
   busy_ = true;
   body_ = &body;
@@ -368,6 +382,7 @@ void Executor::run(dim3 grid, dim3 block, size_t shared_bytes, const std::functi
     for (size_t i = order_.size() - 1; i > 0; --i) std::swap(order_[i], order_[random() % (i + 1)]);
   }
   if (shared_bytes > 0) shared_.reset(new (kSharedAlignment) unsigned char[shared_bytes]);
+  access_checker::begin_launch(kernel);
   try {
     for (unsigned z = 0; z < grid.z; ++z)
       for (unsigned y = 0; y < grid.y; ++y)
@@ -375,14 +390,17 @@ void Executor::run(dim3 grid, dim3 block, size_t shared_bytes, const std::functi
           blockIdx = {x, y, z};
           // Nothing may be read before it was written: as floats these bytes are NaN.
           if (shared_bytes > 0) std::memset(shared_.get(), 0xff, shared_bytes);
+          access_checker::begin_block(shared_.get(), shared_bytes);
           run_block();
         }
   } catch (...) {
+    access_checker::end_launch();
     abandon_block();
     shared_.reset();
     busy_ = false;
     throw;
   }
+  access_checker::end_launch();
   shared_.reset();
   busy_ = false;
 }
@@ -402,6 +420,7 @@ uint64_t warp_collective(Collective kind, unsigned mask, uint64_t value, int sou
 }
 void block_barrier(const Site& site) { executor().barrier(site); }
 int lane_id() { return executor().lane(); }
+void stop_block(const std::string& message) { executor().stop(message); }
 
 unsigned char* dynamic_shared() {
   unsigned char* p = executor().shared();
@@ -419,7 +438,7 @@ void launch(const void* kernel, dim3 grid, dim3 block, size_t dynamic_shared_byt
   const std::lock_guard lock(launching);
   ++counts.launches;
   counts.blocks += static_cast<int64_t>(grid.x) * grid.y * grid.z;
-  executor().run(grid, block, dynamic_shared_bytes, thread_body, schedule_seed);
+  executor().run(kernel, grid, block, dynamic_shared_bytes, thread_body, schedule_seed);
 }
 
 }  // namespace sy::cuda_sim

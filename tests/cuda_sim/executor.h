@@ -29,6 +29,8 @@ struct Counters {
   int64_t host_syncs = 0;  // calls after which the host has waited for the device (blocking copies and frees included)
   int64_t float_atomics = 0;  // atomic additions on float or double, which are not deterministic on hardware
   int64_t allocations = 0;    // cudaMalloc and cudaMallocAsync
+  // By loads and stores of kernels, in the checked build only (access_checker.h).
+  int64_t device_bytes_read = 0, device_bytes_written = 0;
 };
 Counters& counters();
 void reset_counters();
@@ -43,6 +45,9 @@ void set_schedule_seed(uint64_t seed);
 
 // Runs `thread_body` once per thread of the grid. kernel identifies the function for its dynamic shared memory limit.
 void launch(const void* kernel, dim3 grid, dim3 block, size_t dynamic_shared_bytes, std::function<void()> thread_body);
+
+// Called by a thread of a kernel: its block ends with a Fault, without unwinding, for callers that may not throw.
+[[noreturn]] void stop_block(const std::string& message);
 
 // Shared with runtime.cpp: the error that cudaGetLastError() will return, and cudaFuncSetAttribute's table.
 void set_last_error(cudaError_t error);

@@ -12,6 +12,7 @@
 #include <mutex>
 #include <new>
 
+#include "tests/cuda_sim/access_checker.h"
 #include "tests/cuda_sim/executor.h"
 
 struct CUstream_st {};
@@ -68,6 +69,7 @@ cudaError_t allocate(void** pointer, size_t bytes, Space space) {
   std::memset(memory, 0xff, bytes);
   const std::lock_guard lock(mutex);
   allocations[static_cast<unsigned char*>(memory)] = {bytes, space};
+  access_checker::allocated(memory, bytes, space == Space::kPinned);
   if (space == Space::kDevice) {
     device_bytes += static_cast<int64_t>(bytes);
     ++counters().allocations;
@@ -83,6 +85,7 @@ cudaError_t release(void* pointer, Space space) {
   if (it == allocations.end() || it->second.space != space) return report(cudaErrorInvalidValue);
   if (space == Space::kDevice) device_bytes -= static_cast<int64_t>(it->second.bytes);
   allocations.erase(it);
+  access_checker::released(pointer);
   std::free(pointer);
   return cudaSuccess;
 }
@@ -98,6 +101,7 @@ cudaError_t copy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, 
     return report(cudaErrorInvalidValue);
   *host_waits = (!to_device && is_pageable(to)) || (!from_device && is_pageable(from));
   std::memmove(to, from, bytes);
+  access_checker::copied(to, from, bytes);
   return cudaSuccess;
 }
 
@@ -106,6 +110,7 @@ cudaError_t set(void* address, int value, size_t bytes) {
   const std::lock_guard lock(mutex);
   if (!inside_device(address, bytes)) return report(cudaErrorInvalidValue);
   std::memset(address, value, bytes);
+  access_checker::written(address, bytes);
   return cudaSuccess;
 }
 

@@ -79,14 +79,13 @@ class Side {
   // Starts as 0xff bytes. Elements with counts[i] = 0 are not compared (unspecified by the contract).
   template <class T>
   T* out(int64_t count, double tolerance, std::vector<char> counts = {}) {
-    const std::vector<unsigned char> unset(count * sizeof(T), 0xff);
-    T* p = reinterpret_cast<T*>(buffer(unset.data(), unset.size()));
+    T* p = unset<T>(count);
     compare_later(p, count, tolerance, std::move(counts));
     return p;
   }
   template <class T>
   T* scratch(int64_t count) {
-    return reinterpret_cast<T*>(buffer(std::vector<unsigned char>(count * sizeof(T), 0xff).data(), count * sizeof(T)));
+    return unset<T>(count);
   }
 
   std::vector<CheckedOutput> outputs() {
@@ -110,14 +109,29 @@ class Side {
   }
 
  private:
+  // Holds 0xff bytes. On simulated CUDA these are there already; nothing is copied, so that the checked build knows
+  // them as unwritten.
+  template <class T>
+  T* unset(int64_t count) {
+    const size_t bytes = count * sizeof(T);
+#if defined(SY_CUDA_SIM)
+    if constexpr (kDevice) return static_cast<T*>(device_memory(bytes));
+#endif
+    return reinterpret_cast<T*>(buffer(std::vector<unsigned char>(bytes, 0xff).data(), bytes));
+  }
+  void* device_memory(size_t bytes) {
+    void* p = nullptr;
+    if (bytes == 0) return p;
+    CUDA_CHECK(cudaMalloc(&p, bytes));
+    device_.push_back(p);
+    return p;
+  }
   template <class T>
   T* buffer(const T* values, size_t count) {
     const size_t bytes = count * sizeof(T);
     if constexpr (kDevice) {
-      void* p = nullptr;
+      void* p = device_memory(bytes);
       if (bytes == 0) return nullptr;
-      CUDA_CHECK(cudaMalloc(&p, bytes));
-      device_.push_back(p);
       // Pinned memory would do as well; what matters is that the upload is not taken for the kernel's doing.
       CUDA_CHECK(cudaMemcpy(p, values, bytes, cudaMemcpyHostToDevice));
 #if defined(SY_CUDA_SIM)
