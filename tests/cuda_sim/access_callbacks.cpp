@@ -40,6 +40,10 @@ void __tsan_write_range(const void* p, size_t bytes) {
   checker::access(p, bytes, checker::Access::kWrite, __builtin_return_address(0));
 }
 
+int __tsan_atomic32_fetch_add(volatile int* p, int value, int /*memory_order*/) {
+  return __atomic_fetch_add(p, value, __ATOMIC_SEQ_CST);
+}
+
 void __tsan_init() {}
 void __tsan_func_entry(const void*) {}
 void __tsan_func_exit() {}

@@ -36,7 +36,7 @@ class Checker {
 
  private:
   void check(Region& region, Cell& cell, size_t offset, size_t bytes, Access kind, uintptr_t return_address);
-  bool is_unwritten(const Region& region, const Cell& cell, size_t offset, size_t bytes) const;
+  bool reads_unwritten(const Region& region, const Cell* cells, size_t offset, size_t bytes) const;
   [[noreturn]] void report_race(const Region& region, size_t offset, size_t bytes, Access kind, uintptr_t site,
                                 const AccessSet& other, const char* other_verb) const;
   [[noreturn]] void report_outside(uintptr_t address, size_t bytes, Access kind, uintptr_t return_address);
@@ -119,6 +119,9 @@ void Checker::access(uintptr_t address, size_t bytes, Access kind, uintptr_t ret
     if (kind != Access::kRead) bytes_written_ += static_cast<int64_t>(bytes);
   }
   Cell* cell = region->cells_of(offset, bytes);
+  if (kind != Access::kWrite && reads_unwritten(*region, cell, offset, bytes))
+    stop_block(fmt::format("read of what nobody wrote: {} {} at {}{}", act(bytes, kind), place(*region, offset),
+                           statement_before(return_address), kernel()));
   const size_t cell_bytes = size_t{1} << region->cell_log2;
   for (size_t o = offset; o < offset + bytes; o += cell_bytes)
     check(*region, *cell++, o, cell_bytes, kind, return_address);
@@ -127,9 +130,6 @@ void Checker::access(uintptr_t address, size_t bytes, Access kind, uintptr_t ret
 
 void Checker::check(Region& region, Cell& cell, size_t offset, size_t bytes, Access kind, uintptr_t return_address) {
   const uint32_t start = clock.start_of(region.is_shared());
-  if (kind != Access::kWrite && is_unwritten(region, cell, offset, bytes))
-    stop_block(fmt::format("read of what nobody wrote: {} {} at {}{}", act(bytes, kind), place(region, offset),
-                           statement_before(return_address), kernel()));
   const auto against = [&](const AccessSet& other, const char* verb) {
     if (clock.is_concurrent(other, start)) report_race(region, offset, bytes, kind, return_address, other, verb);
   };
@@ -140,12 +140,22 @@ void Checker::check(Region& region, Cell& cell, size_t offset, size_t bytes, Acc
   clock.add(own, start, static_cast<uint32_t>(return_address - image_base()));
 }
 
-bool Checker::is_unwritten(const Region& region, const Cell& cell, size_t offset, size_t bytes) const {
-  if (region.is_shared()) {
-    const uint32_t start = clock.start_of(true);
-    return cell.writes.last < start && cell.atomics.last < start;
+// A wide access may copy a struct, whose padding nobody writes; padding never fills 8 bytes.
+bool Checker::reads_unwritten(const Region& region, const Cell* cells, size_t offset, size_t bytes) const {
+  const uint32_t start = clock.start_of(true);
+  const size_t step = region.is_shared() ? size_t{1} << region.cell_log2 : 1;
+  const auto is_written = [&](size_t o) {
+    if (!region.is_shared()) return region.is_written[offset + o] != 0;
+    const Cell& cell = cells[o >> region.cell_log2];
+    return cell.writes.last >= start || cell.atomics.last >= start;
+  };
+  for (size_t piece = 0; piece < bytes; piece += 8) {
+    const size_t end = std::min(bytes, piece + 8);
+    size_t num_written = 0;
+    for (size_t o = piece; o < end; o += step) num_written += is_written(o) ? step : 0;
+    if (bytes > 8 ? num_written == 0 : num_written < end - piece) return true;
   }
-  return std::memchr(&region.is_written[offset], 0, bytes) != nullptr;
+  return false;
 }
 
 std::string index_text(const uint3& i) { return fmt::format("({},{},{})", i.x, i.y, i.z); }

@@ -10,7 +10,8 @@
 // It also counts the bytes that kernels read and write in device memory (Counters).
 //
 // Not seen: memcpy and memset called by a kernel; order between streams; order by flags (a block that waits for another
-// one's atomic would be reported as a race); a static shared array overrun into the next one (ASan sees it, preset
+// one's atomic would be reported as a race); unwritten bytes of a load of more than 8 bytes beside written ones, which
+// may be a struct's padding; a static shared array overrun into the next one (ASan sees it, preset
 // sim-asan).
 //
 // In the plain build the hooks are empty.
