@@ -35,7 +35,6 @@ class Checker {
   size_t stack_bytes = 0;
 
  private:
-  void check(Region& region, Cell& cell, size_t offset, size_t bytes, Access kind, uintptr_t return_address);
   bool reads_unwritten(const Region& region, const Cell* cells, size_t offset, size_t bytes) const;
   [[noreturn]] void report_race(const Region& region, size_t offset, size_t bytes, Access kind, uintptr_t site,
                                 const AccessSet& other, const char* other_verb) const;
@@ -118,26 +117,27 @@ void Checker::access(uintptr_t address, size_t bytes, Access kind, uintptr_t ret
     if (kind != Access::kWrite) bytes_read_ += static_cast<int64_t>(bytes);
     if (kind != Access::kRead) bytes_written_ += static_cast<int64_t>(bytes);
   }
-  Cell* cell = region->cells_of(offset, bytes);
-  if (kind != Access::kWrite && reads_unwritten(*region, cell, offset, bytes))
+  Cell* const cells = region->cells_of(offset, bytes);
+  const size_t cell_bytes = size_t{1} << region->cell_log2, num_cells = bytes >> region->cell_log2;
+  AccessSet Cell::*const own = kind == Access::kRead    ? &Cell::reads
+                               : kind == Access::kWrite ? &Cell::writes
+                                                        : &Cell::atomics;
+  if (std::all_of(cells, cells + num_cells, [&](const Cell& cell) { return clock.contains(cell.*own); })) return;
+  if (kind != Access::kWrite && reads_unwritten(*region, cells, offset, bytes))
     stop_block(fmt::format("read of what nobody wrote: {} {} at {}{}", act(bytes, kind), place(*region, offset),
                            statement_before(return_address), kernel()));
-  const size_t cell_bytes = size_t{1} << region->cell_log2;
-  for (size_t o = offset; o < offset + bytes; o += cell_bytes)
-    check(*region, *cell++, o, cell_bytes, kind, return_address);
+  const uint32_t start = clock.start_of(region->is_shared());
+  for (size_t c = 0; c < num_cells; ++c) {
+    const auto against = [&](const AccessSet& other, const char* verb) {
+      if (clock.is_concurrent(other, start))
+        report_race(*region, offset + c * cell_bytes, bytes, kind, return_address, other, verb);
+    };
+    against(cells[c].writes, "wrote");
+    if (kind != Access::kRead) against(cells[c].reads, "read");
+    if (kind != Access::kAtomic) against(cells[c].atomics, "changed");
+    clock.add(cells[c].*own, start, static_cast<uint32_t>(return_address - image_base()));
+  }
   if (kind != Access::kRead && !region->is_shared()) std::memset(&region->is_written[offset], 1, bytes);
-}
-
-void Checker::check(Region& region, Cell& cell, size_t offset, size_t bytes, Access kind, uintptr_t return_address) {
-  const uint32_t start = clock.start_of(region.is_shared());
-  const auto against = [&](const AccessSet& other, const char* verb) {
-    if (clock.is_concurrent(other, start)) report_race(region, offset, bytes, kind, return_address, other, verb);
-  };
-  against(cell.writes, "wrote");
-  if (kind != Access::kRead) against(cell.reads, "read");
-  if (kind != Access::kAtomic) against(cell.atomics, "changed");
-  AccessSet& own = kind == Access::kRead ? cell.reads : kind == Access::kWrite ? cell.writes : cell.atomics;
-  clock.add(own, start, static_cast<uint32_t>(return_address - image_base()));
 }
 
 // A wide access may copy a struct, whose padding nobody writes; padding never fills 8 bytes.

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 
 namespace sy::cuda_sim {
@@ -46,6 +47,13 @@ class AccessClock {
     if (set.last < phase_) return false;
     if (set.several_warps || set.warp != warp_) return true;
     return unordered_lanes(set) != 0;
+  }
+  // Whether an access that the current thread makes now is in the set already: since the last barrier it has made one,
+  // or threads of several warps have, whom nothing can order. Who could conflict with it has then been reported.
+  bool contains(const AccessSet& set) const {
+    if (set.last != phase_) return false;
+    return set.several_warps ||
+           (set.warp == warp_ && (set.lanes >> lane_ & 1u) != 0 && set.stamp == (*known_)[static_cast<size_t>(lane_)]);
   }
   // Lanes of the set, other than the current one, whose access is not ordered before now.
   unsigned unordered_lanes(const AccessSet& set) const;

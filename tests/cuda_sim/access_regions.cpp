@@ -5,22 +5,15 @@
 
 namespace sy::cuda_sim {
 
-Cell* Region::cells_of(size_t offset, size_t num_bytes) {
-  const int common = std::countr_zero(offset | num_bytes | 8u);
-  const size_t count = (bytes >> cell_log2) + 1;
-  if (!cells) {
-    cell_log2 = common;
-    cells = zeroed<Cell>((bytes >> common) + 1);
-  } else if (common < cell_log2) {
-    const size_t parts = size_t{1} << (cell_log2 - common);
-    auto finer = zeroed<Cell>(count * parts);
-    for (size_t i = 0; i < count; ++i)
-      if ((cells[i].reads.last | cells[i].writes.last | cells[i].atomics.last) != 0)
-        std::fill_n(&finer[i * parts], parts, cells[i]);
-    cells = std::move(finer);
-    cell_log2 = common;
-  }
-  return &cells[offset >> cell_log2];
+void Region::refine(size_t multiple) {
+  const int finer_log2 = std::countr_zero(multiple | 8u);
+  const size_t count = (bytes >> cell_log2) + 1, parts = size_t{1} << (cell_log2 - finer_log2);
+  auto finer = zeroed<Cell>(count * parts);
+  for (size_t i = 0; cells && i < count; ++i)
+    if ((cells[i].reads.last | cells[i].writes.last | cells[i].atomics.last) != 0)
+      std::fill_n(&finer[i * parts], parts, cells[i]);
+  cells = std::move(finer);
+  cell_log2 = finer_log2;
 }
 
 void Regions::add(uintptr_t begin, size_t bytes, RegionKind kind) {
@@ -31,14 +24,6 @@ void Regions::add(uintptr_t begin, size_t bytes, RegionKind kind) {
 void Regions::remove(uintptr_t begin) {
   regions_.erase(begin);
   recent_.fill(nullptr);
-}
-
-Region* Regions::find(uintptr_t address) {
-  Region*& recent = recent_[address / 512 % recent_.size()];
-  if (recent != nullptr && recent->contains(address)) return recent;
-  Region* const region = last_before(address);
-  if (region == nullptr || !region->contains(address)) return nullptr;
-  return recent = region;
 }
 
 Region* Regions::last_before(uintptr_t address) {

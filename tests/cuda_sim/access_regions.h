@@ -35,7 +35,12 @@ struct Region {
   bool contains(uintptr_t address) const { return address - begin < bytes; }
 
   // First of the cells that cover [offset, offset + num_bytes) and nothing else.
-  Cell* cells_of(size_t offset, size_t num_bytes);
+  Cell* cells_of(size_t offset, size_t num_bytes) {
+    if (!cells || ((offset | num_bytes) & ((size_t{1} << cell_log2) - 1)) != 0) refine(offset | num_bytes);
+    return &cells[offset >> cell_log2];
+  }
+  // Makes cells such that `multiple` bytes are whole cells.
+  void refine(size_t multiple);
 
   uintptr_t begin;
   size_t bytes;
@@ -50,7 +55,11 @@ class Regions {
   void add(uintptr_t begin, size_t bytes, RegionKind kind);
   void remove(uintptr_t begin);
   // The region that contains the address, or null.
-  Region* find(uintptr_t address);
+  Region* find(uintptr_t address) {
+    Region*& recent = recent_[address / 512 % recent_.size()];
+    if (recent == nullptr || !recent->contains(address)) recent = last_before(address);
+    return recent != nullptr && recent->contains(address) ? recent : nullptr;
+  }
   // The last region that begins at or before the address, or null.
   Region* last_before(uintptr_t address);
 
