@@ -88,6 +88,7 @@ __global__ void __launch_bounds__(kBlock) attention_forward_kernel(CausalAttenti
       const A weight = score == minus_infinity<A>() ? A(0) : exp_of(score - top);
       const A total = warp_sum(weight);
       if (lane_of() < N) p[r * S + lane_of()] = weight;
+      __syncwarp();  // all lanes have read largest[r]; shuffles order no memory
       if (lane_of() == 0) {
         largest[r] = top;
         rescale[r] = before == minus_infinity<A>() ? A(0) : exp_of(before - top);
