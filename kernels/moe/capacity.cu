@@ -128,6 +128,7 @@ __global__ void __launch_bounds__(kWarp)
       const Ranked<A> other{__shfl_xor_sync(kFullMask, best.value, d), __shfl_xor_sync(kFullMask, best.id, d)};
       if (best.id < 0 || (other.id >= 0 && ranks_above(other, best))) best = other;
     }
+    __syncwarp();  // all lanes have read what lane 0 changes; shuffles order no memory
     if (lane_of() == 0 && best.id >= 0) {
       --room[best.id];
       args.expert[n] = best.id;
