@@ -1,7 +1,7 @@
 // CUDA bodies of the dispatch plan: one thread per element of a list, per row, per received entry.
 //
 // pair_rank starts as -1 everywhere; then entries mark the pairs that they need. Entries of one token may mark the same
-// pair, all with the same number.
+// pair, all with the same number: atomically, because plain stores of equal values are a race too.
 #include "kernels/moe/dispatch_plan.h"
 
 #include "kernels/cuda/launch.cuh"
@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(kBlock) mark_copies_kernel(DispatchPlan args) 
   args.copy_rank[c] = static_cast<int32_t>(rank);
   if (!travels) return;
   const int64_t ranks = args.expert_ranks * args.tensor_ranks;
-  args.pair_rank[args.token[n] * ranks + rank] = static_cast<int32_t>(rank);
+  atomicExch(args.pair_rank + args.token[n] * ranks + rank, static_cast<int32_t>(rank));
 }
 
 __global__ void __launch_bounds__(kBlock) pack_entries_kernel(PackEntries args) {
