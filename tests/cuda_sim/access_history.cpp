@@ -31,14 +31,14 @@ unsigned AccessClock::unordered_lanes(const AccessSet& set) const {
 void AccessClock::add(AccessSet& set, uint32_t start, uint32_t site) const {
   const uint32_t own_stamp = (*known_)[static_cast<size_t>(lane_)];
   const unsigned own_bit = 1u << lane_;
-  set.site = site;
   if (set.last < start) set.first = phase_;
   if (set.last < start || set.last < phase_) {
     set.last = phase_, set.lanes = own_bit, set.stamp = own_stamp, set.warp = warp_, set.several_warps = false;
+    set.site = site;
   } else if (set.warp != warp_) {
     set.several_warps = true;
   } else if (set.lanes == own_bit) {
-    set.stamp = own_stamp;
+    set.stamp = own_stamp, set.site = site;
   } else {
     set.lanes = unordered_lanes(set) | own_bit;
     // One stamp for all: with barriers of changing subsets of a warp, an earlier read may count as later than it was.

@@ -19,7 +19,7 @@ struct AccessSet {
   uint32_t last = 0;   // phase of the last one; 0 never. What follows is about this phase only
   uint32_t lanes = 0;  // of one warp: who accessed it and is not ordered before a later one of them
   uint32_t stamp = 0;  // the latest warp barrier that one of these lanes had behind it
-  uint32_t site = 0;   // return address of the last access, from the image's base
+  uint32_t site = 0;   // return address of one access, from the image's base: the first one by these lanes
   uint16_t warp = 0;
   bool several_warps = false;
 };

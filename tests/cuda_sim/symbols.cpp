@@ -98,9 +98,9 @@ const std::vector<ThreadVariable>& thread_variables() {
 std::string statement_before(uintptr_t return_address) {
   const std::vector<std::string> lines = addr2line(return_address - 1);
   for (size_t i = 0; i + 1 < lines.size(); i += 2) {
-    const std::string &function = lines[i], &place = lines[i + 1];
-    if (place.find("cuda_sim/device.h:") != std::string::npos) continue;  // an atomic: its caller says more
-    return fmt::format("{} ({})", place.substr(place.rfind('/') + 1), function);
+    const std::string place = lines[i + 1].substr(0, lines[i + 1].find(' '));  // without " (discriminator 2)"
+    if (place.find("cuda_sim/device.h:") != std::string::npos) continue;       // an atomic: its caller says more
+    return place.substr(place.rfind('/') + 1);
   }
   return fmt::format("image + {:#x}", return_address - image_base());
 }

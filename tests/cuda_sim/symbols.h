@@ -20,8 +20,8 @@ struct ThreadVariable {
 };
 const std::vector<ThreadVariable>& thread_variables();
 
-// Function and line of the statement before a return address: "combine.cu:54 (combine_kernel)". Runs addr2line; without
-// it, the offset in the image.
+// Place of the statement before a return address ("combine.cu:54"), and the function that begins at an address. Both
+// run addr2line; without it, they are offsets in the image.
 std::string statement_before(uintptr_t return_address);
 std::string function_at(uintptr_t address);
 

@@ -52,6 +52,7 @@ std::string fault_of(void (*kernel)(P...), int blocks, int threads, size_t share
   try {
     launch(kernel, dim3(static_cast<unsigned>(blocks)), dim3(static_cast<unsigned>(threads)), shared_bytes, nullptr,
            static_cast<P>(args)...);
+    cudaDeviceSynchronize();
   } catch (const Fault& fault) {
     return fault.what();
   }
@@ -349,6 +350,7 @@ TEST_P(AccessChecker, BytesOfAKernelAreCounted) {
   const OnDevice<float> x(std::vector<float>(1000, 1.0f)), y(1000);
   sy::cuda_sim::reset_counters();
   launch(copy_elements, dim3(4), dim3(256), 0, nullptr, static_cast<const float*>(x), static_cast<float*>(y), 1000);
+  cudaDeviceSynchronize();
   EXPECT_EQ(sy::cuda_sim::counters().device_bytes_read, 4000);
   EXPECT_EQ(sy::cuda_sim::counters().device_bytes_written, 4000);
 }
@@ -363,6 +365,7 @@ TEST_P(AccessChecker, GatherRowsReadsEachRowOfATokenOnceAndWritesEachRowOnce) {
     sy::cuda_sim::reset_counters();
     sy::kernels::gather_rows_forward<float>(
         sy::kernels::Cuda{}, {.x = x, .row_token = token, .row_end = row_end, .y = y, .rows = kRows, .dim = dim});
+    cudaDeviceSynchronize();
     return sy::cuda_sim::counters();
   };
   // The indices take the same reads at every width: the difference of two widths is the rows'.
