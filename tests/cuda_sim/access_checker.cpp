@@ -16,10 +16,14 @@
 extern "C" {
 // Tells where this host thread's thread_local variables are; a __shared__ variable is one of them (device.h).
 thread_local char sy_thread_variables_anchor = 0;
+// The linker's names for the ends of the section of threadIdx, blockIdx, blockDim and gridDim.
+extern const char __start_sy_built_in[], __stop_sy_built_in[];
 }
 
 namespace sy::cuda_sim::access_checker {
 namespace {
+
+uintptr_t as_number(const void* p) { return reinterpret_cast<uintptr_t>(p); }
 
 class Checker {
  public:
@@ -44,6 +48,9 @@ class Checker {
   std::string kernel() const { return " (kernel " + function_at(kernel_) + ")"; }
 
   std::vector<uint16_t> variable_of_byte_;  // of the block of thread variables; 0 none
+  const uintptr_t image_base_ = image_base();
+  const uintptr_t built_in_ = as_number(__start_sy_built_in);
+  const size_t built_in_bytes_ = static_cast<size_t>(__stop_sy_built_in - __start_sy_built_in);
   uintptr_t kernel_ = 0;
   uintptr_t shared_variables_ = 0, dynamic_shared_ = 0;
   int64_t bytes_read_ = 0, bytes_written_ = 0;
@@ -56,8 +63,6 @@ Checker& checker() {
 
 // Whether this host thread runs code of a kernel: everything else that is instrumented is host code.
 thread_local bool in_kernel = false;
-
-uintptr_t as_number(const void* p) { return reinterpret_cast<uintptr_t>(p); }
 
 void Checker::begin_launch(const void* kernel) {
   kernel_ = as_number(kernel);
@@ -99,11 +104,9 @@ void Checker::begin_block(uintptr_t dynamic_shared, size_t bytes) {
 }
 
 void Checker::access(uintptr_t address, size_t bytes, Access kind, uintptr_t return_address) {
-  if (address - stack < stack_bytes || bytes == 0) return;
+  if (address - stack < stack_bytes || address - built_in_ < built_in_bytes_ || bytes == 0) return;
   Region* const region = regions.find(address);
   if (region == nullptr || !region->contains(address + bytes - 1)) {
-    const auto is_built_in = [&](const auto& variable) { return address - as_number(&variable) < sizeof(variable); };
-    if (is_built_in(threadIdx) || is_built_in(blockIdx) || is_built_in(blockDim) || is_built_in(gridDim)) return;
     if (kind == Access::kRead && is_constant(address, bytes)) return;
     report_outside(address, bytes, kind, return_address);
   }
@@ -135,7 +138,7 @@ void Checker::access(uintptr_t address, size_t bytes, Access kind, uintptr_t ret
     against(cells[c].writes, "wrote");
     if (kind != Access::kRead) against(cells[c].reads, "read");
     if (kind != Access::kAtomic) against(cells[c].atomics, "changed");
-    clock.add(cells[c].*own, start, static_cast<uint32_t>(return_address - image_base()));
+    clock.add(cells[c].*own, start, static_cast<uint32_t>(return_address - image_base_));
   }
   if (kind != Access::kRead && !region->is_shared()) std::memset(&region->is_written[offset], 1, bytes);
 }
@@ -190,7 +193,7 @@ void Checker::report_race(const Region& region, size_t offset, size_t bytes, Acc
   }
   stop_block(fmt::format("race: {} {} at {}; {} {} it at {}, and no barrier orders the two{}", act(bytes, kind),
                          place(region, offset), statement_before(site), who, other_verb,
-                         statement_before(image_base() + other.site), kernel()));
+                         statement_before(image_base_ + other.site), kernel()));
 }
 
 void Checker::report_outside(uintptr_t address, size_t bytes, Access kind, uintptr_t return_address) {

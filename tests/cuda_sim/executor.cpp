@@ -26,10 +26,11 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-uint3 threadIdx{};
-uint3 blockIdx{};
-dim3 blockDim{};
-dim3 gridDim{};
+// In one section: the access checker knows them by their range.
+[[gnu::section("sy_built_in")]] uint3 threadIdx{};
+[[gnu::section("sy_built_in")]] uint3 blockIdx{};
+[[gnu::section("sy_built_in")]] dim3 blockDim{};
+[[gnu::section("sy_built_in")]] dim3 gridDim{};
 
 namespace sy::cuda_sim {
 namespace {
