@@ -201,9 +201,8 @@ void Checker::report_outside(uintptr_t address, size_t bytes, Access kind, uintp
   std::string nearest = "memory far from it";
   if (const Region* const region = regions.last_before(address); region != nullptr) {
     const size_t offset = address - region->begin;
-    if (region->kind == RegionKind::kSharedVariables && offset < region->bytes)
-      nearest = "memory between shared variables";
-    else if (offset < region->bytes + kNearBytes) nearest = place(*region, offset);
+    const bool is_near = offset < region->bytes + kNearBytes;
+    if (is_near) nearest = region->kind == RegionKind::kSharedVariables ? "no shared variable" : place(*region, offset);
   }
   stop_block(fmt::format("access outside the kernel's memory: {} {} at {}{}", act(bytes, kind), nearest,
                          statement_before(return_address), kernel()));

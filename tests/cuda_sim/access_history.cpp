@@ -19,8 +19,11 @@ void AccessClock::warp_barrier(int warp, unsigned mask) {
 }
 
 unsigned AccessClock::unordered_lanes(const AccessSet& set) const {
+  const unsigned others = set.lanes & ~(1u << lane_);
+  // What this lane knows it knows from barriers up to its own last one.
+  if ((*known_)[static_cast<size_t>(lane_)] <= set.stamp) return others;
   unsigned unordered = 0;
-  for (unsigned rest = set.lanes & ~(1u << lane_); rest != 0; rest &= rest - 1) {
+  for (unsigned rest = others; rest != 0; rest &= rest - 1) {
     const int lane = __builtin_ctz(rest);
     // An access with `stamp` barriers behind it is ordered by a later barrier.
     if ((*known_)[static_cast<size_t>(lane)] <= set.stamp) unordered |= 1u << lane;

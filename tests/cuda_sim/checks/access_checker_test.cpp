@@ -110,6 +110,19 @@ TEST_P(AccessChecker, AStoreNextToAnAllocationIsOutside) {
   EXPECT_FAULT(fault_of(store_at, 1, 32, 40, out, -1, true), "access outside");
 }
 
+__global__ void store_in_variable(float* out, int index) {
+  __shared__ float own[8];
+  if (threadIdx.x == 0) own[index] = 1.0f;
+  __syncthreads();
+  if (threadIdx.x == 1) *out = own[index];
+}
+
+TEST_P(AccessChecker, AStoreBehindAllSharedVariablesIsOutside) {
+  const OnDevice<float> out(1);
+  EXPECT_EQ(fault_of(store_in_variable, 1, 32, 0, out, 7), "no fault");
+  EXPECT_FAULT(fault_of(store_in_variable, 1, 32, 0, out, 1 << 20), "access outside");
+}
+
 __global__ void copy_elements(const float* x, float* y, int count) {
   const int64_t i = global_thread();
   if (i < count) y[i] = x[i];
