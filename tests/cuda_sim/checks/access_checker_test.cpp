@@ -272,6 +272,14 @@ __global__ void histogram(int* count, int* total, bool has_barrier) {
   atomicAdd(total, 1);
 }
 
+__global__ void count_and_read(int* out, int reader) {
+  __shared__ int counter;
+  if (threadIdx.x == 0) counter = 0;
+  __syncthreads();
+  atomicAdd(&counter, 1);
+  if (static_cast<int>(threadIdx.x) == reader) *out = counter;
+}
+
 TEST_P(AccessChecker, AtomicsAreOrderedAgainstEachOtherAndNotAgainstPlainReads) {
   const OnDevice<int> count(4);
   const OnDevice<int> total(std::vector<int>{0});
@@ -281,6 +289,8 @@ TEST_P(AccessChecker, AtomicsAreOrderedAgainstEachOtherAndNotAgainstPlainReads) 
   const std::string text = fault_of(histogram, 1, 64, 0, count, total, false);
   EXPECT_FAULT(text, "race");
   EXPECT_EQ(text.find("device.h"), std::string::npos) << text;  // the atomic's own place says nothing
+  // Whether the read comes before the others' atomics or after them.
+  for (const int reader : {0, 63}) EXPECT_FAULT(fault_of(count_and_read, 1, 64, 0, total, reader), "race");
 }
 
 __global__ void bytes_and_struct(uint8_t* bytes, sy::bf16* halves, double* sums) {
@@ -288,14 +298,14 @@ __global__ void bytes_and_struct(uint8_t* bytes, sy::bf16* halves, double* sums)
     double sum;
     int index;
   };
-  __shared__ Pair pair[64];
+  __shared__ Pair pair[64], reversed[64];
   const int i = static_cast<int>(threadIdx.x), n = static_cast<int>(blockDim.x);
   bytes[i] = static_cast<uint8_t>(i);
   halves[i] = sy::bf16(1.0f);
-  pair[i] = Pair{1.0 * i, i};
+  pair[i].sum = i, pair[i].index = i;  // not the padding, which the copy below reads
   __syncthreads();
-  const Pair other = pair[n - 1 - i];
-  sums[i] = other.sum + other.index + bytes[n - 1 - i];
+  reversed[i] = pair[n - 1 - i];
+  sums[i] = reversed[i].sum + reversed[i].index + bytes[n - 1 - i];
 }
 
 TEST_P(AccessChecker, NeighboursSmallerThanAWordDoNotRace) {
