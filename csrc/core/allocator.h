@@ -49,6 +49,9 @@ class Allocator {
 
 std::unique_ptr<Allocator> make_cpu_allocator();
 std::unique_ptr<Allocator> make_meta_allocator();
-std::unique_ptr<Allocator> make_cuda_allocator();  // throws UserError in a build without CUDA
+// Memory is given and taken back in the order of `stream`: work enqueued there may use it from allocate() on, and
+// free() need not wait for such work. Other streams must be ordered against it by events (see context.h). Throws
+// UserError in a build without CUDA.
+std::unique_ptr<Allocator> make_cuda_allocator(void* stream);
 
 }  // namespace sy

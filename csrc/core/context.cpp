@@ -8,29 +8,25 @@ namespace sy {
 
 namespace {
 
-std::unique_ptr<Allocator> make_allocator(DeviceType device) {
+std::unique_ptr<Allocator> make_allocator(DeviceType device, const Stream& stream) {
   switch (device) {
     case DeviceType::cpu:
       return make_cpu_allocator();
     case DeviceType::meta:
       return make_meta_allocator();
     case DeviceType::cuda:
-      return make_cuda_allocator();
+      return make_cuda_allocator(stream.handle());
   }
   return nullptr;
 }
 
 }  // namespace
 
-Context::Context(DeviceType device) : allocator_(make_allocator(device)) {
-  if (device == DeviceType::cuda) stream_ = device_api::create_stream();
+Context::Context(DeviceType device)
+    : compute_stream_(device), communication_stream_(device), allocator_(make_allocator(device, compute_stream_)) {
   step_state_ = empty({static_cast<int64_t>(sizeof(StepState))}, DType::u8, MemoryKind::data);
   host_step_state.clip_coefficient = 1.0;
   upload_step_state();
-}
-
-Context::~Context() {
-  if (stream_ != nullptr) device_api::destroy_stream(stream_);
 }
 
 Tensor Context::empty(Shape shape, DType dtype) { return Tensor(*allocator_, std::move(shape), dtype, memory_kind); }
@@ -49,13 +45,14 @@ Tensor Context::zeros(Shape shape, DType dtype, MemoryKind kind) {
 
 void Context::set_zero(const Tensor& tensor) {
   if (tensor.raw() == nullptr) return;
-  if (device() == DeviceType::cuda) device_api::set_zero(tensor.raw(), tensor.bytes(), stream_);
+  if (device() == DeviceType::cuda) device_api::set_zero(tensor.raw(), tensor.bytes(), stream());
   else std::memset(tensor.raw(), 0, static_cast<std::size_t>(tensor.bytes()));
 }
 
 void Context::copy_from_host(const Tensor& destination, const void* source) {
   if (destination.raw() == nullptr) return;
-  if (device() == DeviceType::cuda) device_api::copy_from_host(destination.raw(), source, destination.bytes(), stream_);
+  if (device() == DeviceType::cuda)
+    device_api::copy_from_host(destination.raw(), source, destination.bytes(), stream());
   else std::memcpy(destination.raw(), source, static_cast<std::size_t>(destination.bytes()));
 }
 
@@ -64,7 +61,7 @@ void Context::copy_to_host(void* destination, const Tensor& source) {
     std::memset(destination, 0, static_cast<std::size_t>(source.bytes()));
     return;
   }
-  if (device() == DeviceType::cuda) device_api::copy_to_host(destination, source.raw(), source.bytes(), stream_);
+  if (device() == DeviceType::cuda) device_api::copy_to_host(destination, source.raw(), source.bytes(), stream());
   else std::memcpy(destination, source.raw(), static_cast<std::size_t>(source.bytes()));
 }
 
@@ -74,12 +71,12 @@ void Context::copy(const Tensor& destination, const Tensor& source) {
            shape_string(destination.shape()));
   if (destination.raw() == nullptr) return;
   if (device() == DeviceType::cuda)
-    device_api::copy_on_device(destination.raw(), source.raw(), source.bytes(), stream_);
+    device_api::copy_on_device(destination.raw(), source.raw(), source.bytes(), stream());
   else std::memcpy(destination.raw(), source.raw(), static_cast<std::size_t>(source.bytes()));
 }
 
 void Context::synchronize() {
-  if (device() == DeviceType::cuda) device_api::synchronize(stream_);
+  if (device() == DeviceType::cuda) device_api::synchronize(stream());
 }
 
 void Context::upload_step_state() { copy_from_host(step_state_, &host_step_state); }

@@ -1,5 +1,11 @@
 // Context: everything an op needs besides its operands: device, allocator, stream, step state, tape, mesh.
 // There are no globals; two contexts in one process do not see each other.
+//
+// Two streams: kernels, copies and the allocator's memory are ordered on the compute stream; collectives may travel on
+// the communication stream meanwhile. Before a collective uses a tensor, the communication stream waits for an event
+// recorded on the compute stream; before its result is used, and before any tensor it used is let go, the compute
+// stream waits for an event recorded after it. So a tensor in flight is kept until that wait is enqueued: its memory
+// then goes back in compute order.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +15,7 @@
 #include <vector>
 
 #include "csrc/core/allocator.h"
+#include "csrc/core/stream.h"
 #include "csrc/core/tensor.h"
 #include "kernels/step_state.h"
 
@@ -25,13 +32,14 @@ class RoutingLog;
 class Context {
  public:
   explicit Context(DeviceType device);
-  ~Context();
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
   DeviceType device() const { return allocator_->device(); }
   Allocator& allocator() { return *allocator_; }
-  void* stream() const { return stream_; }
+  void* stream() const { return compute_stream_.handle(); }  // what kernels take
+  Stream& compute_stream() { return compute_stream_; }
+  Stream& communication_stream() { return communication_stream_; }
 
   // Uninitialised memory of the kind in scope (activations unless a MemoryScope says otherwise).
   Tensor empty(Shape shape, DType dtype);
@@ -39,7 +47,7 @@ class Context {
   Tensor zeros(Shape shape, DType dtype);
   Tensor zeros(Shape shape, DType dtype, MemoryKind kind);
   void set_zero(const Tensor& tensor);
-  // Copies between host and device; they wait for the device. On the meta device nothing is copied.
+  // Copies between host and device; they wait for the compute stream. On the meta device nothing is copied.
   void copy_from_host(const Tensor& destination, const void* source);
   void copy_to_host(void* destination, const Tensor& source);
   void copy(const Tensor& destination, const Tensor& source);  // same count and type, same device
@@ -59,7 +67,7 @@ class Context {
     copy_to_host(values.data(), tensor);
     return values;
   }
-  void synchronize();
+  void synchronize();  // waits for the compute stream
 
   // The per-step values. Host code edits `host_step_state` and calls upload; kernels get the device pointer.
   StepState host_step_state{};
@@ -78,8 +86,8 @@ class Context {
   int64_t row_alignment = 1;
 
  private:
+  Stream compute_stream_, communication_stream_;
   std::unique_ptr<Allocator> allocator_;
-  void* stream_ = nullptr;
   Tensor step_state_;
 };
 

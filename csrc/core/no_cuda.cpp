@@ -11,7 +11,7 @@ namespace {
 }
 }  // namespace
 
-std::unique_ptr<Allocator> make_cuda_allocator() { no_cuda(); }
+std::unique_ptr<Allocator> make_cuda_allocator(void*) { no_cuda(); }
 
 namespace device_api {
 int device_count() { return 0; }
@@ -20,6 +20,11 @@ void use_device(int) { no_cuda(); }
 void* create_stream() { no_cuda(); }
 void destroy_stream(void*) {}
 void synchronize(void*) { no_cuda(); }
+void* create_event() { no_cuda(); }
+void destroy_event(void*) {}
+void record_event(void*, void*) { no_cuda(); }
+void stream_wait(void*, void*) { no_cuda(); }
+bool event_done(void*) { no_cuda(); }
 void set_zero(void*, int64_t, void*) { no_cuda(); }
 void copy_from_host(void*, const void*, int64_t, void*) { no_cuda(); }
 void copy_to_host(void*, const void*, int64_t, void*) { no_cuda(); }

@@ -29,8 +29,8 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t dynamic_shared_b
     CUDA_CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
                                     static_cast<int>(dynamic_shared_bytes)));
 #if defined(SY_CUDA_SIM)
-  (void)stream;
   cuda_sim::launch(reinterpret_cast<const void*>(kernel), grid, block, dynamic_shared_bytes,
+                   static_cast<cudaStream_t>(stream),
                    [kernel, ... values = static_cast<P>(args)] { kernel(values...); });
 #else
   const auto enqueue = [&](P... values) {

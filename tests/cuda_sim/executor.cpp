@@ -13,7 +13,6 @@
 #include <cstring>
 #include <exception>
 #include <memory>
-#include <mutex>
 #include <numeric>
 #include <random>
 #include <vector>
@@ -116,7 +115,6 @@ class Executor {
   const std::function<void()>* body_ = nullptr;
   std::exception_ptr error_;
   std::unique_ptr<unsigned char[], SharedDeleter> shared_;
-  bool busy_ = false;
 };
 
 // Never destroyed: fibers that rest in their loop have nothing to unwind.
@@ -124,10 +122,6 @@ Executor& executor() {
   static Executor* const instance = new Executor;
   return *instance;
 }
-
-// Grids of several host threads take turns, because shared variables exist once. Recursive, so that a kernel that
-// launches a kernel is reported and does not hang.
-std::recursive_mutex launching;
 
 [[noreturn]] void fault(const std::string& message) { throw Fault("simulated CUDA: " + message); }
 
@@ -348,8 +342,6 @@ void Executor::abandon_block() {
 }
 
 void Executor::run(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& body, uint64_t seed) {
-  if (busy_) fault("a kernel may not launch a kernel");
-  busy_ = true;
   body_ = &body;
   blockDim = block;
   gridDim = grid;
@@ -380,21 +372,17 @@ void Executor::run(dim3 grid, dim3 block, size_t shared_bytes, const std::functi
   } catch (...) {
     abandon_block();
     shared_.reset();
-    busy_ = false;
     throw;
   }
   shared_.reset();
-  busy_ = false;
 }
 
-uint64_t schedule_seed = 0;
 Counters counts;
 
 }  // namespace
 
 Counters& counters() { return counts; }
 void reset_counters() { counts = Counters{}; }
-void set_schedule_seed(uint64_t seed) { schedule_seed = seed; }
 void count_float_atomic() { ++counts.float_atomics; }
 
 uint64_t warp_collective(Collective kind, unsigned mask, uint64_t value, int source_lane, const Site& site) {
@@ -409,17 +397,22 @@ unsigned char* dynamic_shared() {
   return p;
 }
 
-void launch(const void* kernel, dim3 grid, dim3 block, size_t dynamic_shared_bytes, std::function<void()> thread_body) {
+void launch(const void* kernel, dim3 grid, dim3 block, size_t dynamic_shared_bytes, cudaStream_t stream,
+            std::function<void()> thread_body) {
   const uint64_t threads = static_cast<uint64_t>(block.x) * block.y * block.z;
   const bool legal_grid =
       grid.x >= 1 && grid.y >= 1 && grid.z >= 1 && grid.x <= 0x7fffffffu && grid.y <= 65535u && grid.z <= 65535u;
   if (threads < 1 || threads > kMaxThreadsPerBlock || block.z > 64 || !legal_grid)
     return set_last_error(cudaErrorInvalidConfiguration);
   if (dynamic_shared_bytes > dynamic_shared_limit(kernel)) return set_last_error(cudaErrorInvalidValue);
-  const std::lock_guard lock(launching);
+  if (!is_stream(stream)) return set_last_error(cudaErrorInvalidResourceHandle);
   ++counts.launches;
   counts.blocks += static_cast<int64_t>(grid.x) * grid.y * grid.z;
-  executor().run(grid, block, dynamic_shared_bytes, thread_body, schedule_seed);
+  // Streams run one operation at a time, so shared variables may exist once.
+  enqueue(stream, "kernel", [=, seed = schedule_seed()] {
+    executor().run(grid, block, dynamic_shared_bytes, thread_body, seed);
+    return true;
+  });
 }
 
 }  // namespace sy::cuda_sim

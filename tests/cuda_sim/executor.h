@@ -2,7 +2,7 @@
 //
 // Blocks run one after the other, the threads of a block interleave only where they wait (barrier, warp collective), in
 // an order that is a function of the schedule seed: the same seed gives the same interleaving. What CUDA leaves
-// undefined and hardware answers with a hang or with garbage is a Fault here, thrown out of launch():
+// undefined and hardware answers with a hang or with garbage is a Fault here, thrown as streams.h says:
 //   - a barrier that some thread of the block never reaches (it exited, or waits elsewhere),
 //   - threads of one block at different barrier statements,
 //   - a warp collective whose mask names lanes that exited, do not exist, or take part in another collective.
@@ -15,6 +15,9 @@
 #include <functional>
 #include <stdexcept>
 #include <string>
+
+#include "tests/cuda_sim/memory.h"
+#include "tests/cuda_sim/streams.h"
 
 namespace sy::cuda_sim {
 
@@ -33,16 +36,12 @@ struct Counters {
 Counters& counters();
 void reset_counters();
 
-// Bytes of simulated device memory that are allocated now.
-int64_t device_bytes_in_use();
-
-// Order in which the threads of a block are started and resumed: 0 ascending (the default), 1 descending (lane 0 of a
-// warp comes last and runs ahead of the lower warps), otherwise a permutation drawn from the seed. A kernel whose
-// result depends on it lacks a barrier.
-void set_schedule_seed(uint64_t seed);
-
-// Runs `thread_body` once per thread of the grid. kernel identifies the function for its dynamic shared memory limit.
-void launch(const void* kernel, dim3 grid, dim3 block, size_t dynamic_shared_bytes, std::function<void()> thread_body);
+// Enqueues on `stream` a run of `thread_body` once per thread of the grid. `kernel` identifies the function for its
+// dynamic shared memory limit. The threads of a block are started and resumed in an order that the schedule seed of the
+// launch gives: 0 ascending, 1 descending (lane 0 of a warp comes last and runs ahead of the lower warps), otherwise a
+// drawn permutation. A kernel whose result depends on it lacks a barrier.
+void launch(const void* kernel, dim3 grid, dim3 block, size_t dynamic_shared_bytes, cudaStream_t stream,
+            std::function<void()> thread_body);
 
 // Shared with runtime.cpp: the error that cudaGetLastError() will return, and cudaFuncSetAttribute's table.
 void set_last_error(cudaError_t error);

@@ -1,39 +1,29 @@
-// Simulated CUDA: the used slice of the CUDA runtime, as synchronous calls on host memory.
+// Simulated CUDA: the used slice of the CUDA runtime, over the streams of streams.h and the memory of memory.h.
 //
-// Device memory is heap memory filled with 0xff bytes (NaN as floats). Copies check that each side lies inside one
-// allocation of the kind that the direction names, as a real device would fault. Everything has happened when a call
-// returns; calls after which a real host would have waited for the device are counted.
+// Copies check that each side lies inside one allocation of the kind that the direction names, as a real device would
+// fault. Where the documentation leaves open whether a call waits, it does not wait here; calls after which a real host
+// has or may have waited for the device are counted. cudaMalloc and the pinned allocations take place at once.
 #include <cuda_runtime.h>
 
 #include <chrono>
-#include <cstdlib>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <mutex>
-#include <new>
+#include <vector>
 
 #include "tests/cuda_sim/executor.h"
 
-struct CUstream_st {};
-
 struct CUevent_st {
-  std::chrono::steady_clock::time_point time{};
-  bool recorded = false;
+  bool has_time = true;
+  std::shared_ptr<const sy::cuda_sim::Record> last;  // null: never recorded
 };
 
 namespace sy::cuda_sim {
 namespace {
 
-enum class Space { kDevice, kPinned };
-struct Allocation {
-  size_t bytes;
-  Space space;
-};
-
 std::mutex mutex;
-std::map<const unsigned char*, Allocation> allocations;
 std::map<const void*, size_t> shared_limits;
-int64_t device_bytes = 0;
 thread_local cudaError_t last_error = cudaSuccess;
 
 cudaError_t report(cudaError_t error) {
@@ -41,78 +31,54 @@ cudaError_t report(cudaError_t error) {
   return error;
 }
 
-// The allocation that contains address, or none.
-const std::pair<const unsigned char* const, Allocation>* find(const void* address) {
-  const auto* p = static_cast<const unsigned char*>(address);
-  auto it = allocations.upper_bound(p);
-  if (it == allocations.begin()) return nullptr;
-  --it;
-  // One past the end belongs to it too: an empty range may stand there.
-  return p <= it->first + it->second.bytes ? &*it : nullptr;
-}
-
-bool inside_device(const void* address, size_t bytes) {
-  const auto* found = find(address);
-  if (found == nullptr || found->second.space != Space::kDevice) return false;
-  return static_cast<const unsigned char*>(address) + bytes <= found->first + found->second.bytes;
-}
-
-bool is_pageable(const void* address) { return find(address) == nullptr; }
-
-cudaError_t allocate(void** pointer, size_t bytes, Space space) {
-  if (pointer == nullptr) return report(cudaErrorInvalidValue);
-  *pointer = nullptr;
-  if (bytes == 0) return cudaSuccess;
-  void* memory = nullptr;
-  if (posix_memalign(&memory, 512, bytes) != 0) return report(cudaErrorMemoryAllocation);
-  std::memset(memory, 0xff, bytes);
-  const std::lock_guard lock(mutex);
-  allocations[static_cast<unsigned char*>(memory)] = {bytes, space};
-  if (space == Space::kDevice) {
-    device_bytes += static_cast<int64_t>(bytes);
-    ++counters().allocations;
-  }
-  *pointer = memory;
+cudaError_t host_waits(const Point& point) {
+  ++counters().host_syncs;
+  wait_for(point);
   return cudaSuccess;
 }
 
-cudaError_t release(void* pointer, Space space) {
-  if (pointer == nullptr) return cudaSuccess;
-  const std::lock_guard lock(mutex);
-  const auto it = allocations.find(static_cast<unsigned char*>(pointer));
-  if (it == allocations.end() || it->second.space != space) return report(cudaErrorInvalidValue);
-  if (space == Space::kDevice) device_bytes -= static_cast<int64_t>(it->second.bytes);
-  allocations.erase(it);
-  std::free(pointer);
-  return cudaSuccess;
-}
-
-// Moves the bytes. Sets `host_waits` when a real asynchronous copy would have to wait (pageable host memory).
-cudaError_t copy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, bool* host_waits) {
-  if (bytes == 0) return cudaSuccess;
-  const std::lock_guard lock(mutex);
-  const bool to_device = inside_device(to, bytes), from_device = inside_device(from, bytes);
+bool is_legal_copy(const void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
   const bool wants_to = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
   const bool wants_from = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
-  if (kind != cudaMemcpyDefault && (to_device != wants_to || from_device != wants_from))
-    return report(cudaErrorInvalidValue);
-  *host_waits = (!to_device && is_pageable(to)) || (!from_device && is_pageable(from));
-  std::memmove(to, from, bytes);
-  return cudaSuccess;
+  return kind == cudaMemcpyDefault || (is_device(to, bytes) == wants_to && is_device(from, bytes) == wants_from);
 }
 
-cudaError_t set(void* address, int value, size_t bytes) {
+// Pageable memory is read at the call, through a staging buffer, and written when the operation runs: the caller waits
+// for that. Pinned and device memory are read and written when it runs.
+void enqueue_copy(void* to, const void* from, size_t bytes, cudaStream_t stream) {
+  std::shared_ptr<const std::vector<unsigned char>> staged;
+  if (is_pageable(from)) {
+    const auto* first = static_cast<const unsigned char*>(from);
+    staged = std::make_shared<const std::vector<unsigned char>>(first, first + bytes);
+  }
+  enqueue(stream, "copy", [=] {
+    check_usable("a copy to", to, bytes);
+    if (staged == nullptr) check_usable("a copy from", from, bytes);
+    std::memmove(to, staged == nullptr ? from : staged->data(), bytes);
+    return true;
+  });
+}
+
+cudaError_t set(void* address, int value, size_t bytes, cudaStream_t stream) {
+  if (!is_stream(stream)) return report(cudaErrorInvalidResourceHandle);
   if (bytes == 0) return cudaSuccess;
-  const std::lock_guard lock(mutex);
-  if (!inside_device(address, bytes)) return report(cudaErrorInvalidValue);
-  std::memset(address, value, bytes);
+  if (!is_device(address, bytes)) return report(cudaErrorInvalidValue);
+  enqueue(stream, "memset", [=] {
+    check_usable("a memset", address, bytes);
+    std::memset(address, value, bytes);
+    return true;
+  });
   return cudaSuccess;
 }
 
-cudaError_t host_waited() {
-  ++counters().host_syncs;
-  return cudaSuccess;
+cudaError_t give(void** pointer, size_t bytes, void* (*allocate_bytes)(size_t)) {
+  if (pointer == nullptr) return report(cudaErrorInvalidValue);
+  *pointer = bytes == 0 ? nullptr : allocate_bytes(bytes);
+  return bytes == 0 || *pointer != nullptr ? cudaSuccess : report(cudaErrorMemoryAllocation);
 }
+
+// The runtime keeps cudaErrorNotReady as its last error, although it is none.
+cudaError_t readiness(bool is_ready) { return is_ready ? cudaSuccess : report(cudaErrorNotReady); }
 
 }  // namespace
 
@@ -122,11 +88,6 @@ size_t dynamic_shared_limit(const void* kernel) {
   const std::lock_guard lock(mutex);
   const auto it = shared_limits.find(kernel);
   return it == shared_limits.end() ? kDefaultSharedBytes : it->second;
-}
-
-int64_t device_bytes_in_use() {
-  const std::lock_guard lock(mutex);
-  return device_bytes;
 }
 
 }  // namespace sy::cuda_sim
@@ -156,6 +117,8 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorInvalidDevice";
     case cudaErrorInvalidResourceHandle:
       return "cudaErrorInvalidResourceHandle";
+    case cudaErrorNotReady:
+      return "cudaErrorNotReady";
     default:
       return "simulated CUDA error";
   }
@@ -233,68 +196,131 @@ cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute
   return cudaSuccess;
 }
 
-cudaError_t cudaMalloc(void** pointer, size_t bytes) { return allocate(pointer, bytes, Space::kDevice); }
-cudaError_t cudaMallocAsync(void** pointer, size_t bytes, cudaStream_t) {
-  return allocate(pointer, bytes, Space::kDevice);
+cudaError_t cudaMalloc(void** pointer, size_t bytes) {
+  return give(pointer, bytes, [](size_t n) { return allocate(n, Space::kDevice); });
 }
-cudaError_t cudaMallocHost(void** pointer, size_t bytes) { return allocate(pointer, bytes, Space::kPinned); }
+cudaError_t cudaMallocHost(void** pointer, size_t bytes) {
+  return give(pointer, bytes, [](size_t n) { return allocate(n, Space::kPinned); });
+}
+cudaError_t cudaMallocAsync(void** pointer, size_t bytes, cudaStream_t stream) {
+  if (!is_stream(stream)) return report(cudaErrorInvalidResourceHandle);
+  const cudaError_t error = give(pointer, bytes, promise);
+  if (error != cudaSuccess || *pointer == nullptr) return error;
+  enqueue(stream, "cudaMallocAsync", [memory = *pointer] {
+    begin_use(memory);
+    return true;
+  });
+  return cudaSuccess;
+}
+// Waits for the whole device.
 cudaError_t cudaFree(void* pointer) {
-  if (pointer != nullptr) host_waited();  // a real cudaFree synchronises the device
-  return release(pointer, Space::kDevice);
+  const KeepFaults keep;
+  if (pointer == nullptr) return cudaSuccess;
+  if (!claim_free(pointer, Space::kDevice)) return report(cudaErrorInvalidValue);
+  host_waits(now_on_all_streams());
+  release(pointer);
+  return cudaSuccess;
 }
-cudaError_t cudaFreeAsync(void* pointer, cudaStream_t) { return release(pointer, Space::kDevice); }
-cudaError_t cudaFreeHost(void* pointer) { return release(pointer, Space::kPinned); }
+cudaError_t cudaFreeAsync(void* pointer, cudaStream_t stream) {
+  const KeepFaults keep;
+  if (!is_stream(stream)) return report(cudaErrorInvalidResourceHandle);
+  if (pointer == nullptr) return cudaSuccess;
+  if (!claim_free(pointer, Space::kDevice)) return report(cudaErrorInvalidValue);
+  enqueue(stream, "cudaFreeAsync", [=] {
+    release(pointer);
+    return true;
+  });
+  return cudaSuccess;
+}
+// Does not wait: a copy that still needs the memory is a fault.
+cudaError_t cudaFreeHost(void* pointer) {
+  const KeepFaults keep;
+  if (pointer == nullptr) return cudaSuccess;
+  if (!claim_free(pointer, Space::kPinned)) return report(cudaErrorInvalidValue);
+  release(pointer);
+  return cudaSuccess;
+}
 
+// On the legacy stream. The host waits for the copy, except from pageable memory, where it only waits for what came
+// before, and between device memory, where it does not wait.
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
-  bool host_waits = false;
-  host_waited();
-  return copy(to, from, bytes, kind, &host_waits);
+  if (bytes == 0) return cudaSuccess;
+  if (!is_legal_copy(to, from, bytes, kind)) return report(cudaErrorInvalidValue);
+  const bool is_on_device = is_device(to, bytes) && is_device(from, bytes);
+  const bool is_upload = is_pageable(from) && !is_pageable(to);
+  if (is_upload) host_waits(now(nullptr));
+  enqueue_copy(to, from, bytes, nullptr);
+  return is_on_device || is_upload ? cudaSuccess : host_waits(now(nullptr));
 }
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
-  bool host_waits = false;
-  const cudaError_t error = copy(to, from, bytes, kind, &host_waits);
-  if (host_waits) host_waited();
-  return error;
-}
-cudaError_t cudaMemset(void* address, int value, size_t bytes) { return set(address, value, bytes); }
-cudaError_t cudaMemsetAsync(void* address, int value, size_t bytes, cudaStream_t) { return set(address, value, bytes); }
-
-cudaError_t cudaStreamCreate(cudaStream_t* stream) {
-  *stream = new CUstream_st;
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  if (!is_stream(stream)) return report(cudaErrorInvalidResourceHandle);
+  if (bytes == 0) return cudaSuccess;
+  if (!is_legal_copy(to, from, bytes, kind)) return report(cudaErrorInvalidValue);
+  enqueue_copy(to, from, bytes, stream);
+  if (is_pageable(to)) return host_waits(now(stream));
+  if (is_pageable(from)) ++counters().host_syncs;  // the driver may wait before it stages the source
   return cudaSuccess;
 }
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) { return cudaStreamCreate(stream); }
+cudaError_t cudaMemset(void* address, int value, size_t bytes) { return set(address, value, bytes, nullptr); }
+cudaError_t cudaMemsetAsync(void* address, int value, size_t bytes, cudaStream_t stream) {
+  return set(address, value, bytes, stream);
+}
+
+cudaError_t cudaStreamCreate(cudaStream_t* stream) { return cudaStreamCreateWithFlags(stream, cudaStreamDefault); }
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
+  *stream = create_stream(flags != cudaStreamNonBlocking);
+  return cudaSuccess;
+}
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-  delete stream;
+  const KeepFaults keep;
+  if (stream == nullptr || !is_stream(stream)) return report(cudaErrorInvalidResourceHandle);
+  destroy_stream(stream);
   return cudaSuccess;
 }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return host_waited(); }
-cudaError_t cudaStreamQuery(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t event, unsigned) {
-  return event != nullptr ? cudaSuccess : report(cudaErrorInvalidResourceHandle);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  return is_stream(stream) ? host_waits(now(stream)) : report(cudaErrorInvalidResourceHandle);
 }
-cudaError_t cudaDeviceSynchronize() { return host_waited(); }
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  return is_stream(stream) ? readiness(poll(now(stream))) : report(cudaErrorInvalidResourceHandle);
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  if (event == nullptr || !is_stream(stream)) return report(cudaErrorInvalidResourceHandle);
+  if (event->last != nullptr) wait_in_stream(stream, event->last);
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceSynchronize() {
+  host_waits(now_on_all_streams());
+  check_freed_memory();
+  return cudaSuccess;
+}
 
-cudaError_t cudaEventCreate(cudaEvent_t* event) {
-  *event = new CUevent_st;
+cudaError_t cudaEventCreate(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, cudaEventDefault); }
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
+  *event = new CUevent_st{.has_time = (flags & cudaEventDisableTiming) == 0, .last = {}};
   return cudaSuccess;
 }
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) { return cudaEventCreate(event); }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
   delete event;
   return cudaSuccess;
 }
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
-  if (event == nullptr) return report(cudaErrorInvalidResourceHandle);
-  event->time = std::chrono::steady_clock::now();
-  event->recorded = true;
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  if (event == nullptr || !is_stream(stream)) return report(cudaErrorInvalidResourceHandle);
+  event->last = record(stream);
   return cudaSuccess;
 }
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return host_waited(); }
-cudaError_t cudaEventQuery(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  ++counters().host_syncs;
+  if (event->last != nullptr && !event->last->is_done) wait_for(event->last->point);
+  return cudaSuccess;
+}
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  return readiness(event->last == nullptr || event->last->is_done || poll(event->last->point));
+}
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
-  if (!start->recorded || !end->recorded) return report(cudaErrorInvalidResourceHandle);
-  *milliseconds = std::chrono::duration<float, std::milli>(end->time - start->time).count();
+  for (const cudaEvent_t event : {start, end})
+    if (event->last == nullptr || !event->has_time) return report(cudaErrorInvalidResourceHandle);
+  if (!start->last->is_done || !end->last->is_done) return report(cudaErrorNotReady);
+  *milliseconds = std::chrono::duration<float, std::milli>(end->last->time - start->last->time).count();
   return cudaSuccess;
 }
 

@@ -160,6 +160,7 @@ void expect_cuda_equals_cpu(const Body& body) {
   const std::vector<CheckedOutput> expected = host.outputs();
   std::vector<CheckedOutput> first;
 #if defined(SY_CUDA_SIM)
+  const uint64_t seed_before = cuda_sim::schedule_seed();
   for (const uint64_t schedule : {0, 1, 11}) {
     cuda_sim::set_schedule_seed(schedule);
     cuda_sim::reset_counters();
@@ -169,8 +170,8 @@ void expect_cuda_equals_cpu(const Body& body) {
     Side<true> device;
     body(device, kernels::Cuda{});
 #if defined(SY_CUDA_SIM)
-    cuda_sim::set_schedule_seed(0);
     EXPECT_EQ(cuda_sim::counters().host_syncs, 0) << "the body waits for the device";
+    CUDA_CHECK(cudaDeviceSynchronize());
     EXPECT_EQ(cuda_sim::counters().float_atomics, 0) << "the body adds floats atomically";
 #endif
     const std::vector<CheckedOutput> actual = device.outputs();
@@ -182,6 +183,9 @@ void expect_cuda_equals_cpu(const Body& body) {
     for (size_t i = 0; i < actual.size(); ++i)
       EXPECT_TRUE(actual[i].bytes == first[i].bytes) << "output " << i << " depends on the order of the threads";
   }
+#if defined(SY_CUDA_SIM)
+  cuda_sim::set_schedule_seed(seed_before);
+#endif
 }
 
 }  // namespace sy::test

@@ -4,8 +4,12 @@
 #include <cmath>
 #include <vector>
 
+#if defined(SY_CUDA_SIM)
 #include "tests/cuda_sim/executor.h"
+#endif
+#include "tests/trainer/toy_run.h"
 #include "trainer/config.h"
+#include "trainer/layout_run.h"
 #include "trainer/session.h"
 #include "trainer/train_step.h"
 
@@ -69,6 +73,7 @@ Trained train(const std::string& device, const std::vector<std::string>& overrid
     decoder.forward_loss(batch, sink);
     tape.backward();
     EXPECT_EQ(cuda_sim::counters().host_syncs, 0) << "forward or backward waited for the device";
+    ctx->synchronize();
     EXPECT_EQ(cuda_sim::counters().float_atomics, 0);
     EXPECT_GT(cuda_sim::counters().launches, 50);
     ctx->tape = nullptr;
@@ -90,11 +95,57 @@ TEST(TrainCuda, F32StepsEqualTheCpuAndNeverWaitInsideForwardOrBackward) {
   expect_close(train("cuda", {}, true), train("cpu", {}, false), 1e-5);
 }
 
-TEST(TrainCuda, RepeatsToTheBit) {
-  const Trained a = train("cuda", {}, false), b = train("cuda", {}, false);
-  EXPECT_EQ(a.losses, b.losses);
-  EXPECT_EQ(a.norms, b.norms);
+// The toy model through every decision of one CPU run, with the assignments of `log`.
+LayoutRun toy_run(const std::string& device, moe::RoutingLog& log, int64_t steps) {
+  const Config config =
+      testing::toy_config({"device.type=" + device, "train.global_batch_size=4", "train.seq_length=8"});
+  const auto comm = make_single_comm();
+  return run_layout(
+      config, *comm, steps,
+      [&](BatchBuilder& builder, int64_t sample) { testing::add_toy_sample(builder, config, sample); }, &log);
 }
+
+TEST(TrainCuda, ToyRunEqualsTheCpuWithItsAssignmentsReplayed) {
+  moe::RoutingLog log;
+  const LayoutRun cpu = toy_run("cpu", log, 4);
+  log.set_mode(moe::RoutingLog::Mode::kReplay);
+  const LayoutRun cuda = toy_run("cuda", log, 4);
+  const LayoutDifference d = compare(cuda, cpu);
+  EXPECT_LE(d.loss, 1e-5);
+  EXPECT_LE(d.gradient, 1e-5) << d.worst_gradient;
+  EXPECT_LE(log.largest_gap(), 1e-5) << log.differing() << " of " << log.assignments() << " assignments differ";
+  EXPECT_GT(log.assignments(), 0);
+}
+
+LayoutRun recorded_toy_run() {
+  moe::RoutingLog log;
+  return toy_run("cuda", log, 2);
+}
+
+void expect_same_bits(const LayoutRun& a, const LayoutRun& b) {
+  for (std::size_t s = 0; s < a.steps.size(); ++s) {
+    EXPECT_EQ(a.steps[s].lm_loss, b.steps[s].lm_loss);
+    EXPECT_EQ(a.steps[s].grad_norm, b.steps[s].grad_norm);
+  }
+  EXPECT_TRUE(a.first_gradients == b.first_gradients);
+  EXPECT_TRUE(a.parameters == b.parameters);
+}
+
+TEST(TrainCuda, RepeatsToTheBit) { expect_same_bits(recorded_toy_run(), recorded_toy_run()); }
+
+#if defined(SY_CUDA_SIM)
+TEST(TrainCuda, EveryOrderOfStreamsAndThreadsGivesTheSameBits) {
+  const uint64_t before = cuda_sim::schedule_seed();
+  cuda_sim::set_schedule_seed(0);
+  const LayoutRun plain = recorded_toy_run();
+  for (const uint64_t seed : {1, 2, 12345}) {
+    SCOPED_TRACE(seed);
+    cuda_sim::set_schedule_seed(seed);
+    expect_same_bits(recorded_toy_run(), plain);
+  }
+  cuda_sim::set_schedule_seed(before);
+}
+#endif
 
 TEST(TrainCuda, RecomputationChangesNoBit) {
   const Trained a = train("cuda", {}, false), b = train("cuda", {"train.recompute=full"}, false);

@@ -15,11 +15,18 @@ using sy::kernels::cuda::dynamic_shared;
 using sy::kernels::cuda::kFullMask;
 using sy::kernels::cuda::launch;
 
+// Launches and waits.
+template <class... P, class... A>
+void run(void (*kernel)(P...), dim3 grid, dim3 block, size_t dynamic_shared_bytes, A... args) {
+  launch(kernel, grid, block, dynamic_shared_bytes, nullptr, args...);
+  CUDA_CHECK(cudaDeviceSynchronize());
+}
+
 // Runs `kernel` and returns the text of the fault that it must raise.
 template <class... P, class... A>
 std::string fault_of(void (*kernel)(P...), dim3 grid, dim3 block, A... args) {
   try {
-    launch(kernel, grid, block, 0, nullptr, args...);
+    run(kernel, grid, block, 0, args...);
   } catch (const Fault& fault) {
     return fault.what();
   }
@@ -29,7 +36,10 @@ std::string fault_of(void (*kernel)(P...), dim3 grid, dim3 block, A... args) {
 class Executor : public testing::TestWithParam<uint64_t> {
  protected:
   void SetUp() override { sy::cuda_sim::set_schedule_seed(GetParam()); }
-  void TearDown() override { sy::cuda_sim::set_schedule_seed(0); }
+  void TearDown() override { sy::cuda_sim::set_schedule_seed(before_); }
+
+ private:
+  uint64_t before_ = sy::cuda_sim::schedule_seed();
 };
 INSTANTIATE_TEST_SUITE_P(Schedules, Executor, testing::Values(0, 1, 12345));
 
@@ -43,7 +53,7 @@ __global__ void write_indices(int* out, int* dims) {
 
 TEST_P(Executor, EveryThreadOfA3dGridRunsOnceWithItsOwnIndices) {
   std::vector<int> out(2 * 3 * 2 * 4 * 3 * 5, 0), dims(2);
-  launch(write_indices, dim3(2, 3, 2), dim3(4, 3, 5), 0, nullptr, out.data(), dims.data());
+  run(write_indices, dim3(2, 3, 2), dim3(4, 3, 5), 0, out.data(), dims.data());
   for (size_t i = 0; i < out.size(); ++i) EXPECT_EQ(out[i], static_cast<int>(i) + 1);
   EXPECT_EQ(dims[0], 2);
   EXPECT_EQ(dims[1], 3);
@@ -68,7 +78,7 @@ TEST_P(Executor, BarriersOrderSharedMemoryForEveryBlockSize) {
   for (const int threads : {1, 2, 31, 32, 33, 256, 1024}) {
     std::vector<int> x(static_cast<size_t>(threads) * 3), y(x.size());
     std::iota(x.begin(), x.end(), 0);
-    launch(reverse, dim3(3), dim3(static_cast<unsigned>(threads)), 0, nullptr, x.data(), y.data(), 3);
+    run(reverse, dim3(3), dim3(static_cast<unsigned>(threads)), 0, x.data(), y.data(), 3);
     for (int b = 0; b < 3; ++b)
       for (int i = 0; i < threads; ++i) ASSERT_EQ(y[b * threads + i], x[b * threads + threads - 1 - i]);
   }
@@ -83,7 +93,7 @@ __global__ void reverse_without_barrier(const int* x, int* y) {
 TEST(ExecutorSchedule, AMissingBarrierGivesAWrongResult) {
   std::vector<int> x(64), y(64);
   std::iota(x.begin(), x.end(), 1000);
-  launch(reverse_without_barrier, dim3(1), dim3(64), 0, nullptr, x.data(), y.data());
+  run(reverse_without_barrier, dim3(1), dim3(64), 0, x.data(), y.data());
   std::reverse(y.begin(), y.end());
   EXPECT_NE(x, y);
 }
@@ -91,12 +101,13 @@ TEST(ExecutorSchedule, AMissingBarrierGivesAWrongResult) {
 __global__ void append_thread(int* list, int* length) { list[(*length)++] = static_cast<int>(threadIdx.x); }
 
 TEST(ExecutorSchedule, EqualSeedsGiveEqualOrdersAndAnotherSeedAnother) {
-  const auto order = [](uint64_t seed) {
+  const uint64_t before = sy::cuda_sim::schedule_seed();
+  const auto order = [&](uint64_t seed) {
     sy::cuda_sim::set_schedule_seed(seed);
     std::vector<int> list(64);
     int length = 0;
-    launch(append_thread, dim3(1), dim3(64), 0, nullptr, list.data(), &length);
-    sy::cuda_sim::set_schedule_seed(0);
+    run(append_thread, dim3(1), dim3(64), 0, list.data(), &length);
+    sy::cuda_sim::set_schedule_seed(before);
     return list;
   };
   EXPECT_EQ(order(7), order(7));
@@ -123,7 +134,7 @@ TEST_P(Executor, DynamicSharedMemoryIsSharedAndStartsAsNan) {
   std::vector<double> x(128, 0.5);
   double total = 0;
   float first = 0;
-  launch(dynamic_sum, dim3(1), dim3(128), 128 * sizeof(double), nullptr, x.data(), &total, &first);
+  run(dynamic_sum, dim3(1), dim3(128), 128 * sizeof(double), x.data(), &total, &first);
   EXPECT_EQ(total, 64.0);
   EXPECT_TRUE(std::isnan(first));
 }
@@ -145,7 +156,7 @@ __global__ void shuffles(V* out) {
 template <class V>
 void check_shuffles() {
   std::vector<V> out(64 * 8);
-  launch(shuffles<V>, dim3(1), dim3(64), 0, nullptr, out.data());
+  run(shuffles<V>, dim3(1), dim3(64), 0, out.data());
   for (int t = 0; t < 64; ++t) {
     const int lane = t % 32;
     const V* row = out.data() + t * 8;
@@ -180,7 +191,7 @@ __global__ void votes(unsigned* out) {
 
 TEST_P(Executor, VotesSeeTheLanesOfTheirMask) {
   std::vector<unsigned> out(64 * 5);
-  launch(votes, dim3(1), dim3(64), 0, nullptr, out.data());
+  run(votes, dim3(1), dim3(64), 0, out.data());
   for (int t = 0; t < 64; ++t) {
     const unsigned* row = out.data() + t * 5;
     EXPECT_EQ(row[0], 0x49249249u);
@@ -205,7 +216,7 @@ __global__ void warp_prefix(int* out) {
 
 TEST_P(Executor, WarpCollectivesAndBarriersMix) {
   std::vector<int> out(64);
-  launch(warp_prefix, dim3(1), dim3(64), 0, nullptr, out.data());
+  run(warp_prefix, dim3(1), dim3(64), 0, out.data());
   for (int i = 0; i < 64; ++i) EXPECT_EQ(out[i], (i + 1) * (i + 2) / 2);
 }
 
@@ -223,7 +234,7 @@ TEST_P(Executor, IntegerAtomicsAddUpAndAreNotCountedAsFloat) {
   int sum = 0, smallest = 0, swaps[2] = {0, -1};
   unsigned bits = 0;
   unsigned long long largest = 0;
-  launch(integer_atomics, dim3(4), dim3(64), 0, nullptr, &sum, &bits, &largest, &smallest, swaps);
+  run(integer_atomics, dim3(4), dim3(64), 0, &sum, &bits, &largest, &smallest, swaps);
   EXPECT_EQ(sum, 255 * 256 / 2);
   EXPECT_EQ(bits, kFullMask);
   EXPECT_EQ(largest, 255ull << 33);
@@ -243,7 +254,7 @@ TEST_P(Executor, FloatAtomicsAreCounted) {
   sy::cuda_sim::reset_counters();
   float f = 0;
   double d = 0;
-  launch(float_atomics, dim3(1), dim3(32), 0, nullptr, &f, &d);
+  run(float_atomics, dim3(1), dim3(32), 0, &f, &d);
   EXPECT_EQ(f, 32.0f);
   EXPECT_EQ(d, 32.0);
   EXPECT_EQ(sy::cuda_sim::counters().float_atomics, 64);
@@ -330,7 +341,7 @@ TEST_P(Executor, AFaultLeavesTheExecutorUsable) {
     fault_of(exit_before_barrier, dim3(1), dim3(1024), 500);
     std::vector<int> x(256), y(256);
     std::iota(x.begin(), x.end(), 0);
-    launch(reverse, dim3(1), dim3(256), 0, nullptr, x.data(), y.data(), 1);
+    run(reverse, dim3(1), dim3(256), 0, x.data(), y.data(), 1);
     ASSERT_EQ(y[0], 255);
     ASSERT_EQ(y[255], 0);
   }
@@ -342,7 +353,7 @@ __global__ void throwing() {
 }
 
 TEST_P(Executor, AnExceptionInAKernelReachesTheLauncher) {
-  EXPECT_THROW(launch(throwing, dim3(1), dim3(64), 0, nullptr), std::out_of_range);
+  EXPECT_THROW(run(throwing, dim3(1), dim3(64), 0), std::out_of_range);
 }
 
 __global__ void nothing() {}
@@ -375,7 +386,7 @@ TEST(IllegalLaunch, FromInsideAKernelIsReported) {
 }
 
 TEST(IllegalLaunch, DynamicSharedMemoryAbove48KibNeedsTheAttribute) {
-  sy::cuda_sim::launch(reinterpret_cast<const void*>(needs_shared), dim3(1), dim3(1), 49 * 1024,
+  sy::cuda_sim::launch(reinterpret_cast<const void*>(needs_shared), dim3(1), dim3(1), 49 * 1024, nullptr,
                        [] { needs_shared(); });
   EXPECT_EQ(cudaGetLastError(), cudaErrorInvalidValue);
   launch(needs_shared, dim3(1), dim3(1), 49 * 1024, nullptr);
@@ -396,8 +407,8 @@ __global__ void dynamic_overflow(int index) {
 
 TEST(ExecutorDeathTest, AddressSanitizerSeesSharedMemoryOverflow) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  EXPECT_DEATH(launch(shared_overflow, dim3(1), dim3(32), 0, nullptr, 32), "overflow|out of bounds");
-  EXPECT_DEATH(launch(dynamic_overflow, dim3(1), dim3(32), 128, nullptr, 32), "overflow|out of bounds");
+  EXPECT_DEATH(run(shared_overflow, dim3(1), dim3(32), 0, 32), "overflow|out of bounds");
+  EXPECT_DEATH(run(dynamic_overflow, dim3(1), dim3(32), 128, 32), "overflow|out of bounds");
 }
 #endif
 

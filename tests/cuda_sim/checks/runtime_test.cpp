@@ -41,6 +41,7 @@ TEST_F(Runtime, MemoryMakesTheRoundTripAndIsAccountedFor) {
   EXPECT_EQ(y[10], 3.0f);
   EXPECT_EQ(cudaFree(a), cudaSuccess);
   EXPECT_EQ(cudaFreeAsync(b, nullptr), cudaSuccess);
+  EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
   EXPECT_EQ(device_bytes_in_use(), before);
   EXPECT_EQ(cudaFree(nullptr), cudaSuccess);
 }
@@ -80,8 +81,8 @@ TEST_F(Runtime, OnlyCallsThatMakeTheHostWaitAreCounted) {
   cudaMemcpyAsync(pinned, a, 40, cudaMemcpyDeviceToHost, stream);
   cudaEventRecord(event, stream);
   cudaStreamWaitEvent(stream, event, 0);
-  EXPECT_EQ(cudaEventQuery(event), cudaSuccess);
-  EXPECT_EQ(cudaStreamQuery(stream), cudaSuccess);
+  cudaEventQuery(event);
+  cudaStreamQuery(stream);
   EXPECT_EQ(counters().host_syncs, 0);
   cudaMemcpyAsync(pageable.data(), a, 40, cudaMemcpyDeviceToHost, stream);
   EXPECT_EQ(counters().host_syncs, 1);
@@ -107,6 +108,7 @@ TEST_F(Runtime, EventsMeasureTimeOnceRecorded) {
   EXPECT_EQ(cudaEventElapsedTime(&ms, start, end), cudaErrorInvalidResourceHandle);
   cudaEventRecord(start, nullptr);
   cudaEventRecord(end, nullptr);
+  cudaDeviceSynchronize();
   EXPECT_EQ(cudaEventElapsedTime(&ms, start, end), cudaSuccess);
   EXPECT_GE(ms, 0.0f);
   cudaEventDestroy(start);
