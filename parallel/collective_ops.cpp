@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "csrc/core/step_trace.h"
+#include "parallel/tracked_transfer.h"
 
 namespace sy {
 
@@ -49,9 +49,10 @@ Shape with_rows(Shape shape, int64_t rows) {
 
 }  // namespace
 
-void all_gather(Context& ctx, Comm& comm, const Tensor& mine, const Tensor& all) {
+void all_gather(Context& ctx, Comm& comm, const Tensor& mine, const Tensor& all, const char* what) {
   SY_CHECK(all.count() == mine.count() * comm.size(), "all_gather of {} elements into {} on {} ranks", mine.count(),
            all.count(), comm.size());
+  track_awaited(ctx, share_per_rank(comm, what, mine.bytes()));
   if (ctx.device() == DeviceType::meta) return;
   dispatch_any(mine.dtype(), [&]<class T>() {
     using Span = HostSpan<T>;
@@ -61,9 +62,10 @@ void all_gather(Context& ctx, Comm& comm, const Tensor& mine, const Tensor& all)
   });
 }
 
-void reduce_scatter_sum(Context& ctx, Comm& comm, const Tensor& all, const Tensor& mine) {
+void reduce_scatter_sum(Context& ctx, Comm& comm, const Tensor& all, const Tensor& mine, const char* what) {
   SY_CHECK(all.count() == mine.count() * comm.size(), "reduce_scatter of {} elements to {} on {} ranks", all.count(),
            mine.count(), comm.size());
+  track_awaited(ctx, share_per_rank(comm, what, mine.bytes()));
   if (ctx.device() == DeviceType::meta) return;
   dispatch_float(mine.dtype(), [&]<class T>() {
     using Span = HostSpan<T>;
@@ -73,7 +75,8 @@ void reduce_scatter_sum(Context& ctx, Comm& comm, const Tensor& all, const Tenso
   });
 }
 
-void all_reduce_sum(Context& ctx, Comm& comm, const Tensor& values) {
+void all_reduce_sum(Context& ctx, Comm& comm, const Tensor& values, const char* what) {
+  track_awaited(ctx, sum_for_all(comm, what, values.bytes()));
   if (comm.size() == 1 || ctx.device() == DeviceType::meta) return;
   dispatch_float(values.dtype(), [&]<class T>() {
     using Span = HostSpan<T>;
@@ -91,23 +94,6 @@ void all_reduce_sum(Context& ctx, Comm& comm, const Tensor& values) {
   });
 }
 
-Tensor all_to_all_rows(Context& ctx, Comm& comm, const Tensor& x, std::span<const int64_t> send_rows,
-                       std::span<const int64_t> recv_rows) {
-  int64_t received = 0;
-  for (const int64_t n : recv_rows) received += n;
-  Tensor y = ctx.empty(with_rows(x.shape(), received), x.dtype());
-  if (ctx.device() == DeviceType::meta) return y;
-  const int64_t per_row = row_elements(x);
-  const std::vector<int64_t> send = elements(send_rows, per_row), recv = elements(recv_rows, per_row);
-  dispatch_any(x.dtype(), [&]<class T>() {
-    using Span = HostSpan<T>;
-    Span from(ctx, x, Span::Use::kRead), to(ctx, y, Span::Use::kWrite);
-    comm.all_to_all<T>(from.span(), send, to.span(), recv);
-    to.finish();
-  });
-  return y;
-}
-
 // One movement of rows that has begun. On the CPU the tensors themselves are what travels; elsewhere rows are staged
 // through the host, and have arrived when they departed.
 class RowsInFlight {
@@ -117,8 +103,7 @@ class RowsInFlight {
 
   void start(Context& ctx, const Tensor& x) { move(ctx, x, send_, recv_); }
   void start_home(Context& ctx, const Tensor& dy) { move(ctx, dy, recv_, send_); }
-  Tensor wait(const Context& ctx) {
-    if (ctx.trace != nullptr) ctx.trace->wait("rows", number_);
+  Tensor wait() {
     request_.wait();
     departed_ = {};
     return std::move(arriving_);
@@ -131,22 +116,32 @@ class RowsInFlight {
   void move(Context& ctx, const Tensor& x, const std::vector<int64_t>& send, const std::vector<int64_t>& recv) {
     SY_CHECK(!request_.pending(), "rows depart before the ones before them have arrived");
     departed_ = x;  // stays until it was read
-    if (ctx.device() != DeviceType::cpu) {
-      arriving_ = all_to_all_rows(ctx, comm_, x, send, recv);
-      return;
-    }
-    if (ctx.trace != nullptr) {
-      number_ = ctx.trace->next_number();
-      ctx.trace->start("rows", number_);
-    }
     arriving_ = ctx.empty(with_rows(x.shape(), std::accumulate(recv.begin(), recv.end(), int64_t{0})), x.dtype());
     send_elements_ = elements(send, row_elements(x));
     recv_elements_ = elements(recv, row_elements(x));
-    dispatch_any(x.dtype(), [&]<class T>() {
-      const auto span_of = [](const Tensor& t) {
-        return std::span<T>(t.data<T>(), static_cast<std::size_t>(t.count()));
-      };
-      request_ = comm_.start_all_to_all<T>(span_of(x), send_elements_, span_of(arriving_), recv_elements_);
+    const Transfer leaving{
+        .what = "rows",
+        .group = comm_.name(),
+        .ranks = comm_.size(),
+        .bytes = (x.count() - send_elements_[static_cast<std::size_t>(comm_.rank())]) * dtype_bytes(x.dtype())};
+    request_ = tracked(ctx, leaving, travel(ctx, x));
+    if (ctx.device() == DeviceType::cuda) request_.wait();  // staged through the host, rows have arrived already
+  }
+
+  CommRequest travel(Context& ctx, const Tensor& x) {
+    if (ctx.device() == DeviceType::meta) return {};
+    return dispatch_any(x.dtype(), [&]<class T>() {
+      if (ctx.device() == DeviceType::cpu) {
+        const auto span_of = [](const Tensor& t) {
+          return std::span<T>(t.data<T>(), static_cast<std::size_t>(t.count()));
+        };
+        return comm_.start_all_to_all<T>(span_of(x), send_elements_, span_of(arriving_), recv_elements_);
+      }
+      using Span = HostSpan<T>;
+      Span from(ctx, x, Span::Use::kRead), to(ctx, arriving_, Span::Use::kWrite);
+      comm_.all_to_all<T>(from.span(), send_elements_, to.span(), recv_elements_);
+      to.finish();
+      return CommRequest();
     });
   }
 
@@ -154,7 +149,6 @@ class RowsInFlight {
   std::vector<int64_t> send_, recv_, send_elements_, recv_elements_;
   Tensor departed_, arriving_;
   CommRequest request_;
-  int64_t number_ = 0;
 };
 
 std::shared_ptr<RowsInFlight> depart(Context& ctx, Comm& comm, const Var& x, std::vector<int64_t> send_rows,
@@ -165,14 +159,14 @@ std::shared_ptr<RowsInFlight> depart(Context& ctx, Comm& comm, const Var& x, std
   rows->record = needs_record(ctx, {&x});
   if (rows->record) {
     rows->x = x;
-    ctx.tape->record([&ctx, rows]() { rows->x.add_grad(ctx, rows->wait(ctx)); });
+    ctx.tape->record([&ctx, rows]() { rows->x.add_grad(ctx, rows->wait()); });
   }
   rows->start(ctx, x.value());
   return rows;
 }
 
 Var arrive(Context& ctx, const std::shared_ptr<RowsInFlight>& rows) {
-  Var out(rows->wait(ctx), rows->record);
+  Var out(rows->wait(), rows->record);
   if (rows->record)
     ctx.tape->record([&ctx, rows, out]() {
       // A rank whose rows nobody used still takes part.
@@ -200,7 +194,7 @@ namespace {
 // The four movements of rows between the ranks of the tensor group.
 Tensor gathered(Context& ctx, const Tensor& shard) {
   Tensor all = ctx.empty(with_rows(shard.shape(), shard.dim(0) * ranks(ctx)), shard.dtype());
-  all_gather(ctx, ctx.mesh->tensor(), shard, all);
+  all_gather(ctx, ctx.mesh->tensor(), shard, all, "activations");
   return all;
 }
 Tensor own_rows(Context& ctx, const Tensor& all) {
@@ -209,13 +203,13 @@ Tensor own_rows(Context& ctx, const Tensor& all) {
 }
 Tensor summed_rows(Context& ctx, const Tensor& partial) {
   Tensor shard = ctx.empty(with_rows(partial.shape(), shard_tokens(ctx, partial.dim(0))), partial.dtype());
-  reduce_scatter_sum(ctx, ctx.mesh->tensor(), partial, shard);
+  reduce_scatter_sum(ctx, ctx.mesh->tensor(), partial, shard, "activations");
   return shard;
 }
 Tensor summed(Context& ctx, const Tensor& partial) {
   Tensor sum = ctx.empty(partial.shape(), partial.dtype());
   ctx.copy(sum, partial);
-  all_reduce_sum(ctx, ctx.mesh->tensor(), sum);
+  all_reduce_sum(ctx, ctx.mesh->tensor(), sum, "activations");
   return sum;
 }
 

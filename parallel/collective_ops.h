@@ -51,12 +51,11 @@ std::shared_ptr<RowsInFlight> depart(Context& ctx, Comm& comm, const Var& x, std
                                      std::vector<int64_t> recv_rows);
 Var arrive(Context& ctx, const std::shared_ptr<RowsInFlight>& rows);
 
-// The collectives on tensors (not differentiable), staged through the host where the communicator needs that.
-void all_gather(Context& ctx, Comm& comm, const Tensor& mine, const Tensor& all);
-void reduce_scatter_sum(Context& ctx, Comm& comm, const Tensor& all, const Tensor& mine);
-Tensor all_to_all_rows(Context& ctx, Comm& comm, const Tensor& x, std::span<const int64_t> send_rows,
-                       std::span<const int64_t> recv_rows);
+// The collectives on tensors (not differentiable), staged through the host where the communicator needs that. `what`
+// travels: its name in a step's trace.
+void all_gather(Context& ctx, Comm& comm, const Tensor& mine, const Tensor& all, const char* what);
+void reduce_scatter_sum(Context& ctx, Comm& comm, const Tensor& all, const Tensor& mine, const char* what);
 // In place.
-void all_reduce_sum(Context& ctx, Comm& comm, const Tensor& values);
+void all_reduce_sum(Context& ctx, Comm& comm, const Tensor& values, const char* what);
 
 }  // namespace sy

@@ -1,7 +1,7 @@
 #include "parallel/data_parallel.h"
 
-#include "csrc/core/step_trace.h"
 #include "parallel/collective_ops.h"
+#include "parallel/tracked_transfer.h"
 
 namespace sy {
 
@@ -21,15 +21,18 @@ void DataParallel::gradient_ready(const Parameter& parameter) {
 
 void DataParallel::start(std::size_t b) {
   const ParameterBucket& bucket = buckets_[b];
-  // Elsewhere than on the CPU the gradients are still being computed on a stream: reduced in finish_gradients.
-  if (bucket.ranks == nullptr || ctx_.device() != DeviceType::cpu) return;
-  if (ctx_.trace != nullptr) ctx_.trace->start("gradients", bucket.number);
-  dispatch_accumulation(bucket.grad.dtype(), [&]<class A>() {
-    const Tensor share = bucket.share(bucket.grad);
-    under_way_[b] = bucket.ranks->start_reduce_scatter_sum<A>(
-        std::span<const A>(bucket.grad.data<A>(), static_cast<std::size_t>(bucket.count)),
-        std::span<A>(share.data<A>(), static_cast<std::size_t>(bucket.share_count)));
-  });
+  // On a GPU the gradients are still being computed on a stream: reduced in finish_gradients.
+  if (bucket.ranks == nullptr || ctx_.device() == DeviceType::cuda) return;
+  const Tensor share = bucket.share(bucket.grad);
+  CommRequest sums;
+  if (ctx_.device() == DeviceType::cpu)
+    dispatch_accumulation(bucket.grad.dtype(), [&]<class A>() {
+      sums = bucket.ranks->start_reduce_scatter_sum<A>(
+          std::span<const A>(bucket.grad.data<A>(), static_cast<std::size_t>(bucket.count)),
+          std::span<A>(share.data<A>(), static_cast<std::size_t>(bucket.share_count)));
+    });
+  under_way_[b] =
+      tracked(ctx_, share_per_rank(*bucket.ranks, "gradients", share.bytes()), std::move(sums), bucket.number);
 }
 
 void DataParallel::finish_gradients() {
@@ -37,12 +40,9 @@ void DataParallel::finish_gradients() {
     const ParameterBucket& bucket = buckets_[b];
     SY_CHECK(missing_[b] == 0, "a step ended with {} incomplete gradients in bucket {}", missing_[b], b);
     missing_[b] = bucket.parameters.size();
-    if (under_way_[b].pending()) {
-      if (ctx_.trace != nullptr) ctx_.trace->wait("gradients", bucket.number);
-      under_way_[b].wait();
-    } else if (bucket.ranks != nullptr) {
-      reduce_scatter_sum(ctx_, *bucket.ranks, bucket.grad, bucket.share(bucket.grad));
-    }
+    under_way_[b].wait();
+    if (bucket.ranks != nullptr && ctx_.device() == DeviceType::cuda)
+      reduce_scatter_sum(ctx_, *bucket.ranks, bucket.grad, bucket.share(bucket.grad), "gradients");
   }
 }
 
@@ -51,16 +51,19 @@ void DataParallel::gather_parameters() {
     if (bucket.ranks == nullptr) continue;
     bucket.gathering.wait();  // of a step whose values nobody read
     const Tensor share = bucket.share(bucket.value);
-    if (ctx_.device() != DeviceType::cpu) {
-      all_gather(ctx_, *bucket.ranks, share, bucket.value);
+    if (ctx_.device() == DeviceType::cuda) {
+      all_gather(ctx_, *bucket.ranks, share, bucket.value, "parameters");
       continue;
     }
-    if (ctx_.trace != nullptr) ctx_.trace->start("parameters", bucket.number);
-    dispatch_float(share.dtype(), [&]<class T>() {
-      bucket.gathering = bucket.ranks->start_all_gather<T>(
-          std::span<const T>(share.data<T>(), static_cast<std::size_t>(share.count())),
-          std::span<T>(bucket.value.data<T>(), static_cast<std::size_t>(bucket.count)));
-    });
+    CommRequest shares;
+    if (ctx_.device() == DeviceType::cpu)
+      dispatch_float(share.dtype(), [&]<class T>() {
+        shares = bucket.ranks->start_all_gather<T>(
+            std::span<const T>(share.data<T>(), static_cast<std::size_t>(share.count())),
+            std::span<T>(bucket.value.data<T>(), static_cast<std::size_t>(bucket.count)));
+      });
+    bucket.gathering =
+        tracked(ctx_, share_per_rank(*bucket.ranks, "parameters", share.bytes()), std::move(shares), bucket.number);
   }
 }
 

@@ -14,6 +14,7 @@
 #include "csrc/moe/dispatch.h"
 #include "kernels/moe/dispatch_plan.h"
 #include "parallel/collective_ops.h"
+#include "parallel/tracked_transfer.h"
 
 namespace sy::moe {
 namespace {
@@ -128,6 +129,7 @@ class ExpertParallelDispatch final : public Dispatch {
     Plan plan;
     plan.rows = ops::index_build(ctx, pair_token, pair_rank, {}, {}, tokens, ranks_, ranks_, 1);
     plan.entries = ops::index_build(ctx, copy_entry, copy_rank, {}, {}, entries, ranks_, ranks_, 1);
+    track_awaited(ctx, share_per_rank(group_, "row counts", 2 * sizeof(int64_t)));
     if (ctx.device() == DeviceType::meta) assume_even_routing(plan, tokens, entries * tokens / micro_batch);
     else exchange_counts(ctx, plan);
     // Buffers are as large as what travels, not as the bound.

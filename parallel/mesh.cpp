@@ -55,33 +55,51 @@ int64_t key_value_copies(const MeshSizes& sizes, int64_t kv_heads) {
   return kv_heads > 0 && sizes.tensor > kv_heads ? sizes.tensor / kv_heads : 1;
 }
 
+// Ranks of equal color form a group.
+int64_t color_of(const MeshSizes& sizes, int64_t kv_heads, const std::string& group, int64_t rank) {
+  const int64_t exchange = sizes.expert * sizes.expert_tensor;
+  if (group == "dp") return rank % sizes.tensor;
+  if (group == "tp") return rank / sizes.tensor;
+  if (group == "kv") return rank % sizes.tensor / key_value_copies(sizes, kv_heads);
+  if (group == "ep") return rank / exchange;
+  if (group == "edp") return rank % exchange;
+  SY_CHECK(group == "world", "a mesh has no group '{}'", group);
+  return 0;
+}
+
 }  // namespace
+
+std::vector<int64_t> group_ranks(const MeshSizes& sizes, int64_t kv_heads, const std::string& group, int64_t rank) {
+  std::vector<int64_t> members;
+  for (int64_t r = 0; r < sizes.ranks; ++r)
+    if (color_of(sizes, kv_heads, group, r) == color_of(sizes, kv_heads, group, rank)) members.push_back(r);
+  return members;
+}
 
 Mesh::Mesh(Comm& world, const MeshSizes& sizes, int64_t kv_heads) : sizes_(sizes), world_(world) {
   SY_CHECK(sizes.ranks == world.size() && sizes.ranks % sizes.tensor == 0 &&
                sizes.ranks % (sizes.expert * sizes.expert_tensor) == 0,
            "a mesh of {} in a world of {} ranks", describe(sizes), world.size());
-  const auto group = [&](int64_t color, const char* name) {
-    return world.split(static_cast<int>(color), world.rank(), name);
+  const auto group = [&](const char* name) {
+    return world.split(static_cast<int>(color_of(sizes, kv_heads, name, world.rank())), world.rank(), name);
   };
-  const int64_t rank = world.rank(), exchange = sizes.expert * sizes.expert_tensor;
-  const int64_t tensor_rank = rank % sizes.tensor;
-  const int64_t copies = key_value_copies(sizes, kv_heads);
-  data_ = group(tensor_rank, "dp");
-  tensor_ = group(rank / sizes.tensor, "tp");
-  key_value_ = group(tensor_rank / copies, "kv");
-  expert_ = group(rank / exchange, "ep");
-  expert_data_ = group(rank % exchange, "edp");
+  data_ = group("dp");
+  tensor_ = group("tp");
+  key_value_ = group("kv");
+  expert_ = group("ep");
+  expert_data_ = group("edp");
 }
 
 Mesh::Mesh(std::unique_ptr<Comm> meta_world, const MeshSizes& sizes, int64_t kv_heads)
     : sizes_(sizes), meta_world_(std::move(meta_world)), world_(*meta_world_) {
-  const auto group = [](int64_t size, const char* name) { return make_meta_comm(static_cast<int>(size), name); };
-  data_ = group(sizes.data(), "dp");
-  tensor_ = group(sizes.tensor, "tp");
-  key_value_ = group(sizes.data() * key_value_copies(sizes, kv_heads), "kv");
-  expert_ = group(sizes.expert * sizes.expert_tensor, "ep");
-  expert_data_ = group(sizes.expert_data(), "edp");
+  const auto group = [&](const char* name) {
+    return make_meta_comm(static_cast<int>(group_ranks(sizes, kv_heads, name, 0).size()), name);
+  };
+  data_ = group("dp");
+  tensor_ = group("tp");
+  key_value_ = group("kv");
+  expert_ = group("ep");
+  expert_data_ = group("edp");
 }
 
 std::unique_ptr<Mesh> Mesh::on_meta(const MeshSizes& sizes, int64_t kv_heads) {

@@ -48,6 +48,10 @@ struct MeshDemands {
 // Why a model cannot run on a mesh, with the numbers: "" if it can. The one place that says what is legal.
 std::string why_illegal(const MeshSizes& sizes, const MeshDemands& demands);
 
+// The ranks of the world that form a group ("dp", "tp", "kv", "ep", "edp", "world") with `rank`, in order. kv_heads as
+// in Mesh.
+std::vector<int64_t> group_ranks(const MeshSizes& sizes, int64_t kv_heads, const std::string& group, int64_t rank);
+
 class Mesh {
  public:
   // Every rank of `world` calls. sizes.ranks must be world.size(), and legal. `kv_heads` (0: none) decides which

@@ -70,11 +70,13 @@ int run_bench(int argc, char** argv, Comm& comm) {
   CLI::App app("Time full training steps on a shared case; prints one line of json", "switchyard bench");
   std::string what, directory = "build/peers_case", dtype = "f32";
   int64_t threads = 0, expert_parallel = 1;
+  bool no_overlap = false;
   app.add_option("what", what, "step")->required()->check(CLI::IsMember({"step"}));
   app.add_option("--case", directory, "written by benchmarks/peers/make_case.py");
   app.add_option("--threads", threads, "CPU threads per rank; 0: the cores this rank may use");
   app.add_option("--expert-parallel", expert_parallel, "ranks that share the experts");
   app.add_option("--dtype", dtype, "f32, bf16 or f64");
+  app.add_flag("--no-overlap", no_overlap, "await every transfer where it starts, to see what hiding transfers gains");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -88,6 +90,7 @@ int run_bench(int argc, char** argv, Comm& comm) {
 
   const std::unique_ptr<Mesh> mesh = make_mesh(config, comm);
   const auto ctx = make_context(config, *mesh);
+  ctx->overlap = !no_overlap;
   Decoder decoder(*ctx, config.model, config.moe, {.dtype = training_dtype(config.train.dtype)});
   decoder.parameters().make_training_buffers(config.parallel.ddp_bucket_size);
   load_weights(*ctx, decoder, SafetensorsReader(directory + "/weights.safetensors"), mixtral_name);

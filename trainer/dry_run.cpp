@@ -1,5 +1,6 @@
 #include "trainer/dry_run.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "trainer/layout.h"
@@ -24,7 +25,7 @@ ModelSize model_size(const Config& config) {
                  config.train.seq_length);
 }
 
-DryRun dry_run(const Config& config, int64_t num_ranks) {
+DryRun dry_run(const Config& config, int64_t num_ranks, StepTrace* trace) {
   std::unique_ptr<Mesh> mesh;
   if (num_ranks > 0) mesh = Mesh::on_meta(mesh_sizes(config.parallel, num_ranks), config.model.kv_heads());
   Context ctx(DeviceType::meta);
@@ -39,16 +40,23 @@ DryRun dry_run(const Config& config, int64_t num_ranks) {
   const int64_t seq_length = config.train.seq_length;
   TrainStep step(ctx, decoder, optimizer, seq_length);
   const std::vector<int32_t> zeros(static_cast<std::size_t>(seq_length), 0);
-  const int64_t data_ranks = mesh ? mesh->data().size() : 1;
-  // Two waves: the second meets gradients that the first has left, as in a real step with accumulation.
-  const int64_t waves = config.train.global_batch_size > config.train.micro_batch_size * data_ranks ? 2 : 1;
-  step.run(1, config.optimizer.lr, 0, waves, [&](int64_t, BatchBuilder& builder) {
+  const auto fill = [&](int64_t, BatchBuilder& builder) {
     for (int64_t i = 0; i < config.train.micro_batch_size; ++i)
       builder.add(zeros.data(), zeros.data(), zeros.data(), i);
-  });
-  return {.memory = ctx.allocator().use(),
-          .model = model_size(config),
-          .moe_layers = static_cast<int64_t>(decoder.moe_layers().size())};
+  };
+  const int64_t data_ranks = mesh ? mesh->data().size() : 1;
+  const int64_t wave_samples = config.train.micro_batch_size * data_ranks;
+  const int64_t waves = std::max<int64_t>(1, config.train.global_batch_size / wave_samples);
+  // Two waves tell the memory: the second meets gradients that the first has left, as in a real step with accumulation.
+  step.run(1, config.optimizer.lr, 0, std::min<int64_t>(waves, 2), fill);
+  DryRun dry{.memory = ctx.allocator().use(),
+             .model = model_size(config),
+             .moe_layers = static_cast<int64_t>(decoder.moe_layers().size())};
+  if (trace != nullptr) {
+    ctx.trace = trace;
+    step.run(2, config.optimizer.lr, config.train.global_batch_size, waves, fill);
+  }
+  return dry;
 }
 
 }  // namespace sy

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "csrc/core/allocator.h"
+#include "csrc/core/step_trace.h"
 #include "trainer/config.h"
 
 namespace sy {
@@ -21,6 +22,7 @@ struct DryRun {
 };
 
 // Rank 0 of the config's layout over `num_ranks` ranks (0: one rank that holds everything, whatever `parallel` says).
-DryRun dry_run(const Config& config, int64_t num_ranks = 0);
+// `trace`, if given, gets the events of a whole second step: then all parameters of the first are on their way.
+DryRun dry_run(const Config& config, int64_t num_ranks = 0, StepTrace* trace = nullptr);
 
 }  // namespace sy

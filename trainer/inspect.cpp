@@ -12,6 +12,7 @@
 #include "trainer/dry_run.h"
 #include "trainer/layout.h"
 #include "trainer/progress.h"
+#include "trainer/step_replay.h"
 
 namespace sy {
 
@@ -24,10 +25,45 @@ std::string count_text(double n) {
   return fmt::format("{:.0f}", n);
 }
 
+// "12.3 ms"
+std::string time_text(double seconds) {
+  return seconds >= 1 ? fmt::format("{:.3g} s", seconds) : fmt::format("{:.3g} ms", 1e3 * seconds);
+}
+
+StepReplay replay_of(const Config& config, int64_t num_ranks, const std::string& hardware, const StepTrace& trace) {
+  const MeshSizes mesh = num_ranks > 0 ? mesh_sizes(config.parallel, num_ranks) : MeshSizes{};
+  return replay_step(trace.events(), load_hardware(hardware, mesh.ranks), mesh, config.model.kv_heads());
+}
+
+void print_replay(const StepReplay& replay, const std::string& hardware) {
+  fmt::print("  one step of rank 0    {}; durations are modelled from {}, not measured\n",
+             time_text(replay.step_seconds), hardware);
+  fmt::print("    computation         {} ({} of it in {} matrix products, of {} kernels)\n",
+             time_text(replay.compute_seconds), time_text(replay.product_seconds), replay.products, replay.kernels);
+  fmt::print("    waits               {}, of {} that transfers take\n", time_text(replay.exposed_seconds),
+             time_text(replay.transfer_seconds));
+  for (const ReplayedTransfers& t : replay.transfers)
+    fmt::print("      {:<18}{} of {} in {} transfers, {} leave; the longest {}, number {}\n", t.what,
+               time_text(t.exposed_seconds), time_text(t.seconds), t.count, format_bytes(t.bytes),
+               time_text(t.longest_wait_seconds), t.longest_wait_number);
+}
+
+nlohmann::json replay_json(const StepReplay& replay, const std::string& hardware) {
+  nlohmann::json out = {{"modelled_from", hardware},
+                        {"step_seconds", replay.step_seconds},
+                        {"compute_seconds", replay.compute_seconds},
+                        {"transfer_seconds", replay.transfer_seconds},
+                        {"exposed_seconds", replay.exposed_seconds}};
+  for (const ReplayedTransfers& t : replay.transfers) out["exposed_seconds_by_kind"][t.what] = t.exposed_seconds;
+  return out;
+}
+
 void inspect_config(const std::string& path, const std::vector<std::string>& overrides, int64_t num_ranks,
-                    bool as_json) {
+                    const std::string& hardware, bool as_json) {
   const Config config = load_config(path, overrides, num_ranks);
-  const DryRun dry = dry_run(config, num_ranks);
+  StepTrace trace;
+  const DryRun dry = dry_run(config, num_ranks, hardware.empty() ? nullptr : &trace);
+  const StepReplay replay = hardware.empty() ? StepReplay{} : replay_of(config, num_ranks, hardware, trace);
   if (as_json) {
     nlohmann::json out = {{"total_parameters", dry.model.total_parameters},
                           {"active_parameters", dry.model.active_parameters},
@@ -36,6 +72,7 @@ void inspect_config(const std::string& path, const std::vector<std::string>& ove
     for (int k = 0; k < kNumMemoryKinds; ++k)
       out["peak_bytes_by_kind"][memory_kind_name(static_cast<MemoryKind>(k))] =
           dry.memory.peak_bytes[static_cast<std::size_t>(k)];
+    if (!hardware.empty()) out["replay"] = replay_json(replay, hardware);
     fmt::print("{}\n", out.dump());
     return;
   }
@@ -56,6 +93,7 @@ void inspect_config(const std::string& path, const std::vector<std::string>& ove
   for (int k = 0; k < kNumMemoryKinds; ++k)
     fmt::print("    {:<20}{}\n", memory_kind_name(static_cast<MemoryKind>(k)),
                format_bytes(static_cast<double>(dry.memory.peak_bytes[static_cast<std::size_t>(k)])));
+  if (!hardware.empty()) print_replay(replay, hardware);
 }
 
 void inspect_checkpoint(const std::string& path) {
@@ -79,7 +117,7 @@ void inspect_dataset(const std::string& prefix) {
 int run_inspect(int argc, char** argv) {
   CLI::App app("Report what a config would need (parameters, FLOPs, bytes), or what a checkpoint or dataset holds",
                "switchyard inspect");
-  std::string path;
+  std::string path, hardware;
   std::vector<std::string> overrides;
   bool as_json = false;
   int64_t num_ranks = 0;
@@ -88,6 +126,9 @@ int run_inspect(int argc, char** argv) {
   app.add_option("overrides", overrides, "section.key=value, for a config");
   app.add_option("--ranks", num_ranks, "bytes of rank 0 of this many, in the config's layout; 0: one rank holds all")
       ->check(CLI::NonNegativeNumber);
+  app.add_option("--replay", hardware,
+                 "a cost file (configs/hardware/): the time of a step of that layout, and what of its transfers "
+                 "computation waits for, modelled");
   app.add_flag("--json", as_json, "one line of json (configs)");
   try {
     app.parse(argc, argv);
@@ -95,7 +136,9 @@ int run_inspect(int argc, char** argv) {
     return app.exit(e) == 0 ? 0 : 2;
   }
   namespace fs = std::filesystem;
-  if (path.ends_with(".yaml") || path.ends_with(".yml")) inspect_config(path, overrides, num_ranks, as_json);
+  const bool is_config = path.ends_with(".yaml") || path.ends_with(".yml");
+  if (!is_config && !hardware.empty()) user_error("--replay is for a YAML config, '{}' is none", path);
+  if (is_config) inspect_config(path, overrides, num_ranks, hardware, as_json);
   else if (fs::is_directory(path)) inspect_checkpoint(path);
   else if (fs::exists(path + ".idx")) inspect_dataset(path);
   else if (path.ends_with(".bin") || path.ends_with(".idx")) inspect_dataset(path.substr(0, path.size() - 4));

@@ -50,7 +50,7 @@ void Optimizer::form_norm() {
                                         .count = share.count()}));
     });
   }
-  if (ctx_.mesh != nullptr) all_reduce_sum(ctx_, ctx_.mesh->world(), norm_total_);
+  if (ctx_.mesh != nullptr) all_reduce_sum(ctx_, ctx_.mesh->world(), norm_total_, "norm");
 }
 
 void Optimizer::step(const Tensor& loss) {

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "parallel/mesh.h"
+#include "parallel/tracked_transfer.h"
 
 namespace sy {
 
@@ -14,7 +15,7 @@ namespace {
 // Sums over data-parallel ranks: of numbers that all tensor-parallel ranks of a micro-batch have alike.
 template <class T>
 void sum_over_micro_batches(const Context& ctx, std::span<T> values) {
-  if (ctx.mesh != nullptr) ctx.mesh->data().all_reduce_sum(values);
+  if (ctx.mesh != nullptr) all_reduce_sum_on_host(ctx, ctx.mesh->data(), values, "report");
 }
 
 }  // namespace
@@ -151,7 +152,8 @@ void TrainStep::gather_report(StepReport& report, bool wants_stop) {
   sum_over_micro_batches(ctx_, std::span<double>(sums));
   sum_over_micro_batches(ctx_, std::span<int64_t>(kept));
   // A stop signal may reach one tensor-parallel rank only, and each sends tokens of its own.
-  if (ctx_.mesh != nullptr) ctx_.mesh->tensor().all_reduce_sum(std::span<double>(&sums[num_losses], 2));
+  if (ctx_.mesh != nullptr)
+    all_reduce_sum_on_host(ctx_, ctx_.mesh->tensor(), std::span<double>(&sums[num_losses], 2), "report");
 
   for (std::size_t i = 0; i < num_losses; ++i) {
     if (sink_.names()[i] == "lm_loss") report.lm_loss = sums[i];

@@ -27,8 +27,8 @@ Var checkpoint(Context& ctx, const Var& x, std::function<Var(Context&, const Var
   ctx.tape = outer;
   ctx.replay = nullptr;
 
-  std::sort(uses.begin(), uses.end());
-  uses.erase(std::unique(uses.begin(), uses.end()), uses.end());
+  // In the order of their last uses, from the end, gradients are complete without recomputation: the same on all ranks.
+  std::reverse(uses.begin(), uses.end());
   outer->record(
       [&ctx, x, y, replay, fn = std::move(fn), outer]() {
         Tensor dy = y.take_grad();

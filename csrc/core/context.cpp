@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "csrc/core/device.h"
+#include "csrc/core/step_trace.h"
 
 namespace sy {
 
@@ -44,6 +45,7 @@ Tensor Context::zeros(Shape shape, DType dtype, MemoryKind kind) {
 }
 
 void Context::set_zero(const Tensor& tensor) {
+  if (trace != nullptr) trace->compute("set_zero", {.bytes = static_cast<double>(tensor.bytes())});
   if (tensor.raw() == nullptr) return;
   if (device() == DeviceType::cuda) device_api::set_zero(tensor.raw(), tensor.bytes(), stream());
   else std::memset(tensor.raw(), 0, static_cast<std::size_t>(tensor.bytes()));
@@ -69,6 +71,7 @@ void Context::copy(const Tensor& destination, const Tensor& source) {
   SY_CHECK(destination.count() == source.count() && destination.dtype() == source.dtype(), "copy of {} {} to {} {}",
            dtype_name(source.dtype()), shape_string(source.shape()), dtype_name(destination.dtype()),
            shape_string(destination.shape()));
+  if (trace != nullptr) trace->compute("copy", {.bytes = 2 * static_cast<double>(source.bytes())});
   if (destination.raw() == nullptr) return;
   if (device() == DeviceType::cuda)
     device_api::copy_on_device(destination.raw(), source.raw(), source.bytes(), stream());

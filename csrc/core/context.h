@@ -81,6 +81,7 @@ class Context {
   StepTrace* trace = nullptr;  // null: the order of events is not recorded
   moe::RoutingLog* routing_log = nullptr;  // null: assignments are neither recorded nor replayed
   bool training = false;
+  bool overlap = true;  // false: transfers are awaited where they start, to measure what hiding them gains
   MemoryKind memory_kind = MemoryKind::activations;
   // Expert segments start at multiples of this many rows (1 on the CPU, the GEMM tile on a GPU).
   int64_t row_alignment = 1;

@@ -17,7 +17,7 @@ void note_kernel_without_cuda(const char* name) { missing().insert(name); }
 
 std::vector<std::string> kernels_without_cuda() { return {missing().begin(), missing().end()}; }
 
-void trace_compute(StepTrace& trace, const char* name) { trace.compute(name); }
+void trace_compute(StepTrace& trace, const char* name, const kernels::Work& work) { trace.compute(name, work); }
 
 void missing_cuda_body(const char* name) {
   user_error("device.type: cuda: kernel '{}' has no CUDA body in this build yet; set device.type: cpu", name);

@@ -7,15 +7,16 @@
 #include "kernels/moe/counts.h"
 #include "kernels/moe/index_build.h"
 #include "parallel/collective_ops.h"
+#include "parallel/tracked_transfer.h"
 
 namespace sy::moe {
 
 namespace {
 
 void sum_over_micro_batches(Context& ctx, const Tensor& counts) {
-  if (ctx.mesh == nullptr || ctx.mesh->data().size() == 1 || ctx.device() == DeviceType::meta) return;
+  if (ctx.mesh == nullptr || ctx.mesh->data().size() == 1) return;
   std::vector<int64_t> staged = ctx.to_host<int64_t>(counts);
-  ctx.mesh->data().all_reduce_sum(std::span<int64_t>(staged));
+  all_reduce_sum_on_host(ctx, ctx.mesh->data(), std::span<int64_t>(staged), "expert counts");
   ctx.copy_from_host(counts, staged.data());
 }
 

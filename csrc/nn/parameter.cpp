@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "csrc/core/step_trace.h"
 #include "kernels/philox.h"
 #include "parallel/mesh.h"
 
@@ -206,9 +205,7 @@ void ParameterList::zero_gradients() {
 void ParameterList::await(int64_t first, int64_t last) {
   for (int64_t i = first; i < last; ++i) {
     ParameterBucket* bucket = parameters_[static_cast<std::size_t>(i)].bucket;
-    if (bucket == nullptr || !bucket->gathering.pending()) continue;
-    if (ctx_.trace != nullptr) ctx_.trace->wait("parameters", bucket->number);
-    bucket->gathering.wait();
+    if (bucket != nullptr) bucket->gathering.wait();
   }
 }
 

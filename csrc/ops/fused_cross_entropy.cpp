@@ -37,7 +37,7 @@ void vocab_parallel_chunk(Context& ctx, const Tensor& logits, const Tensor& targ
                                              .columns = columns,
                                              .first_column = first_column,
                                              .vocab = vocab}));
-  all_gather(ctx, ctx.mesh->tensor(), mine, all);
+  all_gather(ctx, ctx.mesh->tensor(), mine, all, "logit sums");
   SY_LAUNCH(ctx, cross_entropy_merge,
             (kernels::CrossEntropyMerge<T>{.logits = logits.data<A>(),
                                            .target = target.data<int32_t>(),

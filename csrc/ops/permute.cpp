@@ -104,6 +104,7 @@ Var combine(Context& ctx, const Var& y, const Var& weight, const Var& identity, 
                                           .token_entry = index.token_entry.data<int32_t>(),
                                           .out = result.data<T>(),
                                           .tokens = index.tokens,
+                                          .entries = index.entries,
                                           .dim = dim}));
   });
   const bool record = needs_record(ctx, {&y, &weight, &identity});

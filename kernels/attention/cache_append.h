@@ -7,6 +7,7 @@
 #pragma once
 
 #include "kernels/types.h"
+#include "kernels/work.h"
 
 namespace sy::kernels {
 
@@ -18,6 +19,8 @@ struct CacheAppend {
   T* k_cache = nullptr;
   T* v_cache = nullptr;
   int64_t batch = 0, count = 0, capacity = 0, heads = 0, kv_heads = 0, head_dim = 0, ld = 0;
+
+  Work work() const { return {.bytes = bytes_of<T, T>(batch * count * (heads + 2 * kv_heads) * head_dim)}; }
 };
 
 template <class T>

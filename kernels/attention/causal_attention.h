@@ -12,6 +12,7 @@
 #pragma once
 
 #include "kernels/types.h"
+#include "kernels/work.h"
 
 namespace sy::kernels {
 
@@ -23,6 +24,13 @@ struct CausalAttentionForward {
   Acc<T>* lse = nullptr;
   int64_t tokens = 0, heads = 0, kv_heads = 0, head_dim = 0, ld = 0, max_span = 0;
   double scale = 1.0;
+
+  // Two products over (max_span + 1) / 2 keys per query on average.
+  Work work() const {
+    return {.flops = product_flops(tokens, max_span + 1, heads * head_dim),
+            .bytes = bytes_of<T>(tokens * (2 * heads + 2 * kv_heads) * head_dim),
+            .factor_bytes = sizeof(T)};
+  }
 };
 
 template <class T>
@@ -35,6 +43,13 @@ struct CausalAttentionBackward {
   T* dqkv = nullptr;
   int64_t tokens = 0, heads = 0, kv_heads = 0, head_dim = 0, ld = 0, max_span = 0;
   double scale = 1.0;
+
+  // Five products: scores again, their gradient, and those of q, k and v.
+  Work work() const {
+    return {.flops = 2.5 * product_flops(tokens, max_span + 1, heads * head_dim),
+            .bytes = bytes_of<T>(tokens * (4 * heads + 4 * kv_heads) * head_dim),
+            .factor_bytes = sizeof(T)};
+  }
 };
 
 // Attention of new tokens over a cache, for generation. For each of `batch` rows: query_count new tokens, whose q lie
@@ -50,6 +65,12 @@ struct CachedAttention {
   T* o = nullptr;
   int64_t batch = 0, query_count = 0, capacity = 0, heads = 0, kv_heads = 0, head_dim = 0;
   double scale = 1.0;
+
+  Work work() const {
+    return {.flops = 2 * product_flops(batch * query_count, capacity, heads * head_dim),
+            .bytes = bytes_of<T, T>(batch * (query_count * heads + capacity * kv_heads) * head_dim),
+            .factor_bytes = sizeof(T)};
+  }
 };
 
 template <class T>

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "kernels/types.h"
+#include "kernels/work.h"
 
 namespace sy::kernels {
 
@@ -15,6 +16,8 @@ struct Cast {
   To* y = nullptr;
   int64_t count = 0;
   bool accumulate = false;
+
+  Work work() const { return {.bytes = bytes_of<From, To>(count) + (accumulate ? bytes_of<To>(count) : 0)}; }
 };
 template <class T>
 struct Add {
@@ -22,18 +25,24 @@ struct Add {
   const T* b = nullptr;
   T* y = nullptr;
   int64_t count = 0;
+
+  Work work() const { return {.bytes = bytes_of<T, T, T>(count)}; }
 };
 template <class T>
 struct Fill {
   T* y = nullptr;
   int64_t count = 0;
   double value = 0;
+
+  Work work() const { return {.bytes = bytes_of<T>(count)}; }
 };
 template <class T>
 struct CopyColumns {
   const T* x = nullptr;
   T* y = nullptr;
   int64_t rows = 0, columns = 0, ldx = 0, ldy = 0;
+
+  Work work() const { return {.bytes = bytes_of<T, T>(rows * columns)}; }
 };
 
 template <class From, class To>

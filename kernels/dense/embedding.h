@@ -7,6 +7,7 @@
 #pragma once
 
 #include "kernels/types.h"
+#include "kernels/work.h"
 
 namespace sy::kernels {
 
@@ -17,6 +18,8 @@ struct EmbeddingForward {
   T* y = nullptr;
   int64_t tokens = 0, vocab = 0, dim = 0;
   int64_t first_row = 0;
+
+  Work work() const { return {.bytes = bytes_of<T, T>(tokens * dim)}; }
 };
 
 template <class T>
@@ -26,6 +29,8 @@ struct EmbeddingBackward {
   Acc<T>* dtable = nullptr;
   int64_t tokens = 0, vocab = 0, dim = 0;
   int64_t first_row = 0;
+
+  Work work() const { return {.bytes = bytes_of<T, Acc<T>, Acc<T>>(tokens * dim)}; }
 };
 
 template <class T>

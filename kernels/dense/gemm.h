@@ -8,6 +8,7 @@
 #pragma once
 
 #include "kernels/types.h"
+#include "kernels/work.h"
 
 namespace sy::kernels {
 
@@ -21,6 +22,12 @@ struct Gemm {
   bool transpose_a = false;
   bool transpose_b = false;
   bool accumulate = false;
+
+  Work work() const {
+    return {.flops = product_flops(m, n, k),
+            .bytes = bytes_of<In>(m * k + k * n) + bytes_of<Out>(m * n) * (accumulate ? 2 : 1),
+            .factor_bytes = sizeof(In)};
+  }
 };
 
 template <class In, class Out>

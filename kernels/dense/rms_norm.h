@@ -8,6 +8,7 @@
 #pragma once
 
 #include "kernels/types.h"
+#include "kernels/work.h"
 
 namespace sy::kernels {
 
@@ -20,6 +21,8 @@ struct RmsNormForward {
   int64_t rows = 0, groups = 1, dim = 0;
   int64_t ldx = 0, ldy = 0;
   double epsilon = 1e-6;
+
+  Work work() const { return {.bytes = bytes_of<T, T>(rows * groups * dim)}; }
 };
 
 template <class T>
@@ -33,6 +36,8 @@ struct RmsNormBackward {
   Acc<T>* partials = nullptr;  // scratch of rms_norm_backward_partials(rows*groups, dim) elements
   int64_t rows = 0, groups = 1, dim = 0;
   int64_t lddy = 0, ldx = 0, lddx = 0;
+
+  Work work() const { return {.bytes = bytes_of<T, T, T>(rows * groups * dim)}; }
 };
 
 // Elements of scratch that rms_norm_backward needs: a fixed number of row blocks, each with its partial dweight.

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "kernels/types.h"
+#include "kernels/work.h"
 
 namespace sy::kernels {
 
@@ -18,6 +19,8 @@ struct Rope {
   int64_t tokens = 0, heads = 0, head_dim = 0, ld = 0;
   double scale = 1.0;
   bool inverse = false;
+
+  Work work() const { return {.bytes = bytes_of<T, T>(tokens * heads * head_dim)}; }
 };
 
 template <class T>

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "kernels/types.h"
+#include "kernels/work.h"
 
 namespace sy::kernels {
 
@@ -14,6 +15,8 @@ struct SwigluForward {
   T* a = nullptr;
   int64_t rows = 0, width = 0;
   const int32_t* row_end = nullptr;
+
+  Work work() const { return {.bytes = bytes_of<T, T, T>(rows * width)}; }
 };
 
 template <class T>
@@ -23,6 +26,8 @@ struct SwigluBackward {
   T* dh = nullptr;
   int64_t rows = 0, width = 0;
   const int32_t* row_end = nullptr;
+
+  Work work() const { return {.bytes = bytes_of<T, T, T, T, T>(rows * width)}; }
 };
 
 template <class T>

@@ -9,6 +9,7 @@
 
 #include "kernels/step_state.h"
 #include "kernels/types.h"
+#include "kernels/work.h"
 
 namespace sy::kernels {
 
@@ -20,6 +21,8 @@ struct CrossEntropy {
   T* dlogits = nullptr;
   const StepState* state = nullptr;  // read only when dlogits is wanted
   int64_t rows = 0, vocab = 0, ld = 0;
+
+  Work work() const { return {.bytes = bytes_of<Acc<T>, T>(rows * vocab)}; }
 };
 
 // total[0] (f64) += sum of loss[0..rows) * state->inv_loss_tokens, in a fixed order; with state null the plain sum.
@@ -29,6 +32,8 @@ struct SumLoss {
   double* total = nullptr;
   const StepState* state = nullptr;
   int64_t rows = 0;
+
+  Work work() const { return {.bytes = bytes_of<A>(rows)}; }
 };
 
 template <class T>

@@ -18,6 +18,7 @@
 
 #include "kernels/step_state.h"
 #include "kernels/types.h"
+#include "kernels/work.h"
 
 namespace sy::kernels {
 
@@ -27,6 +28,8 @@ struct CrossEntropyPartial {
   const int32_t* target = nullptr;
   A* partial = nullptr;
   int64_t rows = 0, ld = 0, columns = 0, first_column = 0, vocab = 0;
+
+  Work work() const { return {.bytes = bytes_of<A>(rows * columns)}; }
 };
 
 template <class T>
@@ -38,6 +41,8 @@ struct CrossEntropyMerge {
   T* dlogits = nullptr;
   const StepState* state = nullptr;  // read only when dlogits is wanted
   int64_t ranks = 1, rows = 0, ld = 0, columns = 0, first_column = 0, vocab = 0;
+
+  Work work() const { return {.bytes = bytes_of<Acc<T>, T>(rows * columns)}; }
 };
 
 // How many of the rank's columns count (shared by the bodies).

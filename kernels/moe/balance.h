@@ -18,6 +18,7 @@
 
 #include "kernels/step_state.h"
 #include "kernels/types.h"
+#include "kernels/work.h"
 
 namespace sy::kernels {
 
@@ -30,6 +31,8 @@ struct LoadBalance {
   A* dprobability = nullptr;  // nullable
   int64_t tokens = 0, experts = 0, group_tokens = 0;
   double coefficient = 0;
+
+  Work work() const { return {.bytes = bytes_of<A, A>(tokens * experts)}; }
 };
 
 template <class A>
@@ -40,6 +43,8 @@ struct ZLoss {
   A* dlogits = nullptr;
   int64_t tokens = 0, experts = 0;
   double coefficient = 0;
+
+  Work work() const { return {.bytes = bytes_of<A, A>(tokens * experts)}; }
 };
 
 template <class A>
@@ -50,6 +55,8 @@ struct EntropyLoss {
   A* dprobability = nullptr;
   int64_t tokens = 0, experts = 0;
   double coefficient = 0;
+
+  Work work() const { return {.bytes = bytes_of<A, A>(tokens * experts)}; }
 };
 
 template <class A>
@@ -60,6 +67,8 @@ struct SquaredCv {
   A* dvalues = nullptr;
   int64_t count = 0, tokens = 0;
   double coefficient = 0;
+
+  Work work() const { return {.bytes = bytes_of<A, A>(count)}; }
 };
 
 // fraction[g,e] (set) = number of entries n with token_n in group g and expert_n = e, divided by (divisor *
@@ -72,6 +81,8 @@ struct AssignmentFraction {
   A* fraction = nullptr;
   int64_t entries = 0, tokens = 0, experts = 0, group_tokens = 0;
   double divisor = 1;
+
+  Work work() const { return {.bytes = bytes_of<int32_t, int32_t>(entries)}; }
 };
 
 // importance[e] (set) = sum over entries of expert e of weight[n], ascending; backward dweight[n] (set) =
@@ -82,6 +93,8 @@ struct ImportanceForward {
   const A* weight = nullptr;
   A* importance = nullptr;
   int64_t entries = 0, experts = 0;
+
+  Work work() const { return {.bytes = bytes_of<int32_t, A>(entries)}; }
 };
 template <class A>
 struct ImportanceBackward {
@@ -89,6 +102,8 @@ struct ImportanceBackward {
   const A* dimportance = nullptr;
   A* dweight = nullptr;
   int64_t entries = 0, experts = 0;
+
+  Work work() const { return {.bytes = bytes_of<int32_t, A>(entries)}; }
 };
 
 template <class A>

@@ -17,6 +17,7 @@
 #pragma once
 
 #include "kernels/types.h"
+#include "kernels/work.h"
 
 namespace sy::kernels {
 
@@ -32,6 +33,8 @@ struct CapacityLimit {
   int64_t entries = 0, tokens = 0, experts = 0, per_token = 1, group_tokens = 0, capacity = 0;
   CapacityOrder order = CapacityOrder::kPosition;
   bool next_choice = false;
+
+  Work work() const { return {.bytes = bytes_of<int32_t, int32_t, A, uint8_t>(entries)}; }
 };
 
 template <class A>

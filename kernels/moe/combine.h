@@ -10,6 +10,7 @@
 #pragma once
 
 #include "kernels/types.h"
+#include "kernels/work.h"
 
 namespace sy::kernels {
 
@@ -22,7 +23,9 @@ struct CombineForward {
   const int32_t* token_start = nullptr;
   const int32_t* token_entry = nullptr;
   T* out = nullptr;
-  int64_t tokens = 0, dim = 0;
+  int64_t tokens = 0, entries = 0, dim = 0;
+
+  Work work() const { return {.bytes = bytes_of<T>((entries + tokens) * dim)}; }
 };
 
 template <class T>
@@ -41,6 +44,8 @@ struct CombineBackward {
   Acc<T>* dweight = nullptr;  // nullable
   T* didentity = nullptr;     // nullable
   int64_t tokens = 0, entries = 0, rows = 0, dim = 0;
+
+  Work work() const { return {.bytes = bytes_of<T, T, T>(rows * dim)}; }
 };
 
 template <class T>

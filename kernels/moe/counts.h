@@ -9,6 +9,7 @@
 
 #include "kernels/step_state.h"
 #include "kernels/types.h"
+#include "kernels/work.h"
 
 namespace sy::kernels {
 
@@ -16,6 +17,8 @@ struct AccumulateCounts {
   const int64_t* count = nullptr;
   int64_t* total = nullptr;
   int64_t experts = 0;
+
+  Work work() const { return {.bytes = bytes_of<int64_t, int64_t, int64_t>(experts)}; }
 };
 
 template <class A>
@@ -23,6 +26,8 @@ struct CountFraction {
   const int64_t* count = nullptr;
   A* fraction = nullptr;
   int64_t experts = 0;
+
+  Work work() const { return {.bytes = bytes_of<int64_t, A>(experts)}; }
 };
 
 template <class A>
@@ -33,6 +38,8 @@ struct BiasUpdate {
   int64_t experts = 0;
   double rate = 0;
   bool center = false;
+
+  Work work() const { return {.bytes = bytes_of<int64_t, A, A>(experts)}; }
 };
 
 void accumulate_counts(Cpu, const AccumulateCounts& args);

@@ -30,6 +30,7 @@
 #pragma once
 
 #include "kernels/types.h"
+#include "kernels/work.h"
 
 namespace sy::kernels {
 
@@ -43,6 +44,10 @@ struct DispatchPlan {
   int32_t* copy_rank = nullptr;
   int64_t entries = 0, tokens = 0;
   int64_t expert_ranks = 1, tensor_ranks = 1, experts_per_rank = 1;
+
+  Work work() const {
+    return {.bytes = bytes_of<int32_t, int32_t>(entries * (1 + tensor_ranks) + tokens * expert_ranks * tensor_ranks)};
+  }
 };
 
 struct PackEntries {
@@ -55,6 +60,8 @@ struct PackEntries {
   int32_t* payload = nullptr;
   int64_t rows = 0;
   int64_t expert_ranks = 1, tensor_ranks = 1, experts_per_rank = 1;
+
+  Work work() const { return {.bytes = bytes_of<int32_t, int32_t, int32_t, int32_t, int32_t, int32_t>(rows)}; }
 };
 
 struct UnpackEntries {
@@ -64,6 +71,8 @@ struct UnpackEntries {
   int32_t* token_out = nullptr;
   int32_t* expert_out = nullptr;
   int64_t entries = 0, ranks = 1;  // ranks: G
+
+  Work work() const { return {.bytes = bytes_of<int32_t, int32_t, int32_t, int32_t>(entries)}; }
 };
 
 void dispatch_plan(Cpu, const DispatchPlan& args);

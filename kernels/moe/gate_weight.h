@@ -16,6 +16,7 @@
 #pragma once
 
 #include "kernels/types.h"
+#include "kernels/work.h"
 
 namespace sy::kernels {
 
@@ -31,6 +32,8 @@ struct GateWeightForward {
   int64_t entries = 0, per_token = 1, experts = 0;
   GateWeightMode mode = GateWeightMode::kRaw;
   double scale = 1.0;
+
+  Work work() const { return {.bytes = bytes_of<A, int32_t, int32_t, A>(entries)}; }
 };
 
 template <class A>
@@ -47,6 +50,8 @@ struct GateWeightBackward {
   int64_t tokens = 0, entries = 0, per_token = 1, experts = 0;
   GateWeightMode mode = GateWeightMode::kRaw;
   double scale = 1.0;
+
+  Work work() const { return {.bytes = bytes_of<A, A, int32_t, int32_t>(entries) + bytes_of<A>(tokens * experts)}; }
 };
 
 template <class A>

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "kernels/types.h"
+#include "kernels/work.h"
 
 namespace sy::kernels {
 
@@ -21,6 +22,8 @@ struct GatherRowsForward {
   const Acc<T>* weight = nullptr;  // nullable
   T* y = nullptr;
   int64_t rows = 0, dim = 0;
+
+  Work work() const { return {.bytes = bytes_of<T, T>(rows * dim)}; }
 };
 
 template <class T>
@@ -34,6 +37,8 @@ struct GatherRowsBackward {
   T* dx = nullptr;
   Acc<T>* dweight = nullptr;  // nullable; needs weight
   int64_t tokens = 0, entries = 0, dim = 0;
+
+  Work work() const { return {.bytes = bytes_of<T>((entries + tokens) * dim)}; }
 };
 
 template <class T>

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "kernels/types.h"
+#include "kernels/work.h"
 
 namespace sy::kernels {
 
@@ -21,6 +22,12 @@ struct GroupedGemmForward {
   const int32_t* seg_start = nullptr;
   const int32_t* seg_count = nullptr;
   int64_t experts = 0, rows = 0, in_dim = 0, out_dim = 0;
+
+  Work work() const {
+    return {.flops = product_flops(rows, out_dim, in_dim),
+            .bytes = bytes_of<T>(rows * (in_dim + out_dim) + experts * in_dim * out_dim),
+            .factor_bytes = sizeof(T)};
+  }
 };
 
 template <class T>
@@ -31,6 +38,12 @@ struct GroupedGemmDgrad {
   const int32_t* seg_start = nullptr;
   const int32_t* seg_count = nullptr;
   int64_t experts = 0, rows = 0, in_dim = 0, out_dim = 0;
+
+  Work work() const {
+    return {.flops = product_flops(rows, out_dim, in_dim),
+            .bytes = bytes_of<T>(rows * (in_dim + out_dim) + experts * in_dim * out_dim),
+            .factor_bytes = sizeof(T)};
+  }
 };
 
 template <class T>
@@ -41,6 +54,12 @@ struct GroupedGemmWgrad {
   const int32_t* seg_start = nullptr;
   const int32_t* seg_count = nullptr;
   int64_t experts = 0, rows = 0, in_dim = 0, out_dim = 0;
+
+  Work work() const {
+    return {.flops = product_flops(rows, out_dim, in_dim),
+            .bytes = bytes_of<T>(rows * (in_dim + out_dim)) + bytes_of<Acc<T>, Acc<T>>(experts * in_dim * out_dim),
+            .factor_bytes = sizeof(T)};
+  }
 };
 
 template <class T>

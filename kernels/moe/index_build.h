@@ -16,6 +16,7 @@
 #pragma once
 
 #include "kernels/types.h"
+#include "kernels/work.h"
 
 namespace sy::kernels {
 
@@ -33,6 +34,10 @@ struct IndexBuild {
   int32_t* token_start = nullptr;
   int32_t* token_entry = nullptr;
   int64_t entries = 0, tokens = 0, experts = 0, slots = 0, rows = 0, row_alignment = 1;
+
+  Work work() const {
+    return {.bytes = bytes_of<int32_t, int32_t, int32_t, int32_t>(entries) + bytes_of<int32_t, int32_t>(rows)};
+  }
 };
 
 // Host-known bound on the number of rows.
@@ -47,6 +52,8 @@ struct ExpertCount {
   const uint8_t* kept = nullptr;
   int64_t* count = nullptr;
   int64_t entries = 0, experts = 0;
+
+  Work work() const { return {.bytes = bytes_of<int32_t>(entries)}; }
 };
 
 void index_build(Cpu, const IndexBuild& args);

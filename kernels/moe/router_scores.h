@@ -10,6 +10,7 @@
 #pragma once
 
 #include "kernels/types.h"
+#include "kernels/work.h"
 
 namespace sy::kernels {
 
@@ -22,6 +23,8 @@ struct RouterScoresForward {
   A* lse = nullptr;
   int64_t tokens = 0, experts = 0;
   ScoreLink link = ScoreLink::kSoftmax;
+
+  Work work() const { return {.bytes = bytes_of<A, A>(tokens * experts)}; }
 };
 
 template <class A>
@@ -32,6 +35,8 @@ struct RouterScoresBackward {
   A* dlogits = nullptr;
   int64_t tokens = 0, experts = 0;
   ScoreLink link = ScoreLink::kSoftmax;
+
+  Work work() const { return {.bytes = bytes_of<A, A, A>(tokens * experts)}; }
 };
 
 template <class A>

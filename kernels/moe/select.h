@@ -20,6 +20,7 @@
 #pragma once
 
 #include "kernels/types.h"
+#include "kernels/work.h"
 
 namespace sy::kernels {
 
@@ -31,6 +32,8 @@ struct TopkSelect {
   int32_t* expert = nullptr;  // [tokens*k]
   int64_t tokens = 0, experts = 0, k = 0;
   int64_t groups = 1, groups_kept = 1, group_top = 2;
+
+  Work work() const { return {.bytes = bytes_of<A>(tokens * experts) + bytes_of<int32_t, int32_t>(tokens * k)}; }
 };
 
 template <class A>
@@ -40,6 +43,10 @@ struct TopPSelect {
   int32_t* expert = nullptr;  // [tokens*max_per_token]
   int64_t tokens = 0, experts = 0, max_per_token = 0;
   double p = 0;
+
+  Work work() const {
+    return {.bytes = bytes_of<A>(tokens * experts) + bytes_of<int32_t, int32_t>(tokens * max_per_token)};
+  }
 };
 
 template <class A>
@@ -48,6 +55,8 @@ struct ExpertChoiceSelect {
   int32_t* token = nullptr;  // [tokens/group_tokens * experts * capacity]
   int32_t* expert = nullptr;
   int64_t tokens = 0, experts = 0, capacity = 0, group_tokens = 0;
+
+  Work work() const { return {.bytes = bytes_of<A>(tokens * experts)}; }
 };
 
 template <class A>

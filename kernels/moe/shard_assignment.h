@@ -11,6 +11,7 @@
 #pragma once
 
 #include "kernels/types.h"
+#include "kernels/work.h"
 
 namespace sy::kernels {
 
@@ -22,6 +23,8 @@ struct ShardAssignment {
   int32_t* expert_out = nullptr;
   int64_t entries = 0, first_token = 0, tokens = 0;
   bool only_dropped = false;
+
+  Work work() const { return {.bytes = bytes_of<int32_t, int32_t, int32_t, int32_t>(entries)}; }
 };
 
 void shard_assignment(Cpu, const ShardAssignment& args);

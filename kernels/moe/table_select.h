@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernels/types.h"
+#include "kernels/work.h"
 
 namespace sy::kernels {
 
@@ -13,6 +14,8 @@ struct TableSelect {
   int32_t* token = nullptr;
   int32_t* expert = nullptr;
   int64_t tokens = 0, per_token = 1, vocab = 0;
+
+  Work work() const { return {.bytes = bytes_of<int32_t, int32_t, int32_t>(tokens * per_token)}; }
 };
 
 void table_select(Cpu, const TableSelect& args);

@@ -12,6 +12,7 @@
 #include "kernels/philox.h"
 #include "kernels/step_state.h"
 #include "kernels/types.h"
+#include "kernels/work.h"
 
 namespace sy::kernels {
 
@@ -26,6 +27,8 @@ struct TokenNoise {
   uint32_t layer = 0;
   RngPurpose purpose = RngPurpose::kRouterNoise;
   NoiseKind kind = NoiseKind::kUniform;
+
+  Work work() const { return {.bytes = bytes_of<A>(tokens * columns)}; }
 };
 
 template <class T>
@@ -38,6 +41,8 @@ struct InputJitter {
   int64_t first_token = 0;
   uint32_t layer = 0;
   double epsilon = 0;
+
+  Work work() const { return {.bytes = bytes_of<T, T>(tokens * columns)}; }
 };
 
 // One number of the given kind (shared by the CPU and CUDA bodies).

@@ -11,6 +11,7 @@
 
 #include "kernels/step_state.h"
 #include "kernels/types.h"
+#include "kernels/work.h"
 
 namespace sy::kernels {
 
@@ -24,6 +25,12 @@ struct AdamW {
   const StepState* state = nullptr;
   int64_t count = 0;
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0, lr_scale = 1;
+
+  // Reads gradient, master and moments; writes master, moments and weight.
+  Work work() const {
+    using A = Acc<T>;
+    return {.bytes = bytes_of<A, A, A, A, A, A, A, T>(count)};
+  }
 };
 
 template <class T>

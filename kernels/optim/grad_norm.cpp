@@ -13,13 +13,17 @@ void sum_squares(Cpu, const SumSquares<A>& args) {
   // Squares in f64: the square of a large f32 gradient would overflow and pass for an infinity.
 #pragma omp parallel for schedule(static) if (blocks >= 8)  // below, waking the threads costs more
   for (int64_t b = 0; b < blocks; ++b) {
-    const int64_t end = std::min(args.count, (b + 1) * kBlock);
+    const A* x = args.x + b * kBlock;
+    const int64_t count = std::min(args.count - b * kBlock, kBlock);
+    // Independent chains, which g++ vectorises; its own reduction of converted values is four times slower.
+    constexpr int64_t kChains = 16;
+    double chain[kChains] = {};
+    int64_t i = 0;
+    for (; i + kChains <= count; i += kChains)
+      for (int64_t c = 0; c < kChains; ++c) chain[c] += static_cast<double>(x[i + c]) * static_cast<double>(x[i + c]);
+    for (; i < count; ++i) chain[i % kChains] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
     double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = b * kBlock; i < end; ++i) {
-      const double x = static_cast<double>(args.x[i]);
-      sum += x * x;
-    }
+    for (const double part : chain) sum += part;
     args.partials[b] = sum;
   }
   double sum = 0;

@@ -9,6 +9,7 @@
 
 #include "kernels/step_state.h"
 #include "kernels/types.h"
+#include "kernels/work.h"
 
 namespace sy::kernels {
 
@@ -19,6 +20,8 @@ struct SumSquares {
   double* partials = nullptr;  // scratch of sum_squares_partials(count) elements
   int64_t count = 0;
   double weight = 1;
+
+  Work work() const { return {.bytes = bytes_of<A>(count)}; }
 };
 
 inline int64_t sum_squares_partials(int64_t count) { return (count + 4095) / 4096 + 1; }
@@ -28,6 +31,8 @@ struct ClipCoefficient {
   const double* loss = nullptr;
   StepState* state = nullptr;
   double max_norm = 0;
+
+  Work work() const { return {.bytes = sizeof(StepState)}; }
 };
 
 template <class A>

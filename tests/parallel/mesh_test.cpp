@@ -84,6 +84,8 @@ TEST(Groups, FollowTheTwoFactorisationsOfTheRank) {
         EXPECT_EQ(members(mesh.expert()), same_expert_group);
         EXPECT_EQ(members(mesh.expert_data()), same_experts);
         EXPECT_EQ(members(mesh.key_value()), same_data_group) << "without heads to share";
+        for (Comm* group : {&mesh.tensor(), &mesh.data(), &mesh.expert(), &mesh.expert_data(), &mesh.world()})
+          EXPECT_EQ(members(*group), group_ranks(mesh.sizes(), 0, group->name(), rank)) << group->name();
         EXPECT_EQ(mesh.expert_rank() * slices + mesh.expert_tensor_rank(), rank % exchange);
         EXPECT_EQ(mesh.tensor_rank(), rank % tensor);
         EXPECT_EQ(mesh.data_rank(), rank / tensor);
@@ -98,6 +100,7 @@ TEST(Groups, RanksThatShareAKeyValueHeadAreNeighbours) {
   if (ranks % 2 != 0) return;
   const Mesh pairs_share(world, {ranks, ranks}, /*kv_heads=*/ranks / 2);
   EXPECT_EQ(members(pairs_share.key_value()), (std::vector<int64_t>{rank / 2 * 2, rank / 2 * 2 + 1}));
+  EXPECT_EQ(members(pairs_share.key_value()), group_ranks(pairs_share.sizes(), ranks / 2, "kv", rank));
 }
 
 }  // namespace

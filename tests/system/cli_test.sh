@@ -67,6 +67,8 @@ echo "--- inspect"
 "$switchyard" inspect "$config" "${data[@]}" >"$folder/out"
 says 'parameters .* total, .* active'
 says 'peak bytes'
+"$switchyard" inspect "$config" "${data[@]}" --replay configs/hardware/h100_sxm.yaml >"$folder/out"
+says 'one step of rank 0 .*; durations are modelled from configs/hardware/h100_sxm.yaml, not measured'
 "$switchyard" inspect "$run" >"$folder/out"
 says 'step 40, 160 samples'
 says 'model\.layers\.1\.self_attn'

@@ -8,19 +8,25 @@
 #include "csrc/core/step_trace.h"
 #include "tests/parallel/mpi_main.h"
 #include "tests/trainer/toy_run.h"
+#include "trainer/dry_run.h"
 
 namespace sy::testing {
 namespace {
 
 using Kind = StepEvent::Kind;
 
-// The events of the second step of a small run: the first one has no parameters on their way.
-std::vector<StepEvent> second_step(const std::vector<std::string>& overrides) {
+Config small_run(const std::vector<std::string>& overrides) {
   const int64_t ranks = mpi_world().size();
   std::vector<std::string> all = {fmt::format("train.global_batch_size={}", 4 * ranks),
                                   "parallel.ddp_bucket_size=2000"};
   all.insert(all.end(), overrides.begin(), overrides.end());
-  ToyRun toy(toy_config(all, ranks), &mpi_world());
+  return toy_config(all, ranks);
+}
+
+// The events of the second step of a small run: the first one has no parameters on their way.
+std::vector<StepEvent> second_step(const std::vector<std::string>& overrides, bool overlap = true) {
+  ToyRun toy(small_run(overrides), &mpi_world());
+  toy.ctx().overlap = overlap;
   toy.step(1);
   StepTrace trace;
   toy.ctx().trace = &trace;
@@ -134,6 +140,57 @@ TEST(Overlap, ExpertsOfOnePartComputeWhileAnotherTravels) {
   };
   EXPECT_EQ(behind_travel(1), 0);
   EXPECT_GT(behind_travel(3), 0);
+}
+
+TEST(Overlap, SwitchedOffAwaitsEveryTransferWhereItStarts) {
+  const std::vector<StepEvent> events =
+      second_step({"parallel.expert_model_parallel_size=2", "parallel.dispatch_chunks=3"}, /*overlap=*/false);
+  int64_t starts = 0;
+  for (std::size_t i = 0; i + 1 < events.size(); ++i) {
+    if (events[i].kind != Kind::kStart) continue;
+    ++starts;
+    EXPECT_EQ(events[i + 1].kind, Kind::kWait);
+    EXPECT_EQ(events[i + 1].what, events[i].what);
+    EXPECT_EQ(events[i + 1].number, events[i].number);
+  }
+  EXPECT_GT(starts, 20);
+}
+
+std::string text(const StepEvent& e) {
+  return fmt::format("{} {} {}: {} flops, {} bytes; to {} ranks of '{}' {} bytes", static_cast<int>(e.kind), e.what,
+                     e.number, e.work.flops, e.work.bytes, e.transfer.ranks, e.transfer.group, e.transfer.bytes);
+}
+
+// Rank 0's events of a real step and of the dry run. `uneven_routing`: rows and the work on them are as many as chance
+// has it in one and as many for every expert in the other.
+void expect_events_of_the_dry_run(const std::vector<std::string>& overrides, bool uneven_routing) {
+  const std::vector<StepEvent> real = second_step(overrides);
+  if (mpi_world().rank() != 0) return;
+  StepTrace trace;
+  dry_run(small_run(overrides), mpi_world().size(), &trace);
+  ASSERT_EQ(trace.events().size(), real.size());
+  for (std::size_t i = 0; i < real.size(); ++i) {
+    StepEvent want = real[i], got = trace.events()[i];
+    if (uneven_routing) want.work = got.work = {};
+    if (uneven_routing && want.what == "rows") want.transfer.bytes = got.transfer.bytes = 0;
+    ASSERT_EQ(text(got), text(want)) << "event " << i;
+    ASSERT_TRUE(got == want) << "event " << i << ": " << text(got);
+  }
+}
+
+TEST(DryRunTrace, HasTheEventsAndTheWorkOfARealStep) {
+  expect_events_of_the_dry_run({}, false);
+  expect_events_of_the_dry_run({"train.dtype=bf16", "train.recompute=full"}, false);
+  expect_events_of_the_dry_run({"parallel.tensor_model_parallel_size=2"}, false);
+  expect_events_of_the_dry_run({"parallel.tensor_model_parallel_size=2", "parallel.sequence_parallel=false"}, false);
+  expect_events_of_the_dry_run({"moe.balance=[{type: load_balancing, scope: global_batch}]"}, false);
+}
+
+TEST(DryRunTrace, HasTheEventsOfARealStepWhoseRowsTravel) {
+  expect_events_of_the_dry_run({"parallel.expert_model_parallel_size=2"}, true);
+  expect_events_of_the_dry_run(
+      {"parallel.expert_model_parallel_size=2", "parallel.dispatch_chunks=3", "parallel.tensor_model_parallel_size=2"},
+      true);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <cstring>
 #include <deque>
+#include <utility>
 
 #include "csrc/autograd/checkpoint.h"
 #include "csrc/ops/ops.h"
@@ -252,6 +253,24 @@ TEST_F(TapeTest, TwoRecomputedRegionsWithOneParameterAreOneAnnouncement) {
   backward(checkpoint(ctx, h, region));
   EXPECT_EQ(ready, Names{"shared"});
   EXPECT_EQ(regions_run, 4) << "each forward and again";
+}
+
+// Ranks reduce gradients in the order of their announcements, so it may depend on nothing but the program.
+TEST_F(TapeTest, ARecomputedRegionAnnouncesInTheOrderWithoutRecomputation) {
+  std::vector<Parameter*> w;
+  for (const char* name : {"a", "b", "c", "d"}) w.push_back(&parameter(name, {3, 3}));
+  watch(true);
+  for (const std::vector<int>& uses : {std::vector<int>{0, 1, 2, 3}, {3, 2, 1, 0}, {2, 0, 3, 1, 0}}) {
+    const auto region = [&](Context& c, Var x) {
+      for (const int i : uses) x = ops::linear(c, x, *w[static_cast<std::size_t>(i)]);
+      return x;
+    };
+    backward(region(ctx, Var(matrix(2, 3), true)));
+    const Names without = std::exchange(ready, {});
+    backward(checkpoint(ctx, Var(matrix(2, 3), true), region));
+    EXPECT_EQ(std::exchange(ready, {}), without);
+    EXPECT_EQ(without.size(), w.size());
+  }
 }
 
 TEST_F(TapeTest, ARecomputedRegionAnnouncesOnlyInTheLastMicroBatch) {
