@@ -15,6 +15,7 @@ inline __global__ void call(const std::function<void()>* body) { (*body)(); }
 
 inline std::string fault_in_block(unsigned threads, size_t shared_bytes, const std::function<void()>& body,
                                   uint64_t seed = 0) {
+  const uint64_t seed_before = cuda_sim::schedule_seed();
   cuda_sim::set_schedule_seed(seed);
   std::string text;
   try {
@@ -24,7 +25,7 @@ inline std::string fault_in_block(unsigned threads, size_t shared_bytes, const s
   } catch (const cuda_sim::Fault& fault) {
     text = fault.what();
   }
-  cuda_sim::set_schedule_seed(0);
+  cuda_sim::set_schedule_seed(seed_before);
   return text;
 }
 

@@ -67,7 +67,10 @@ class Hopper : public testing::TestWithParam<uint64_t> {
 #endif
   }
 #if defined(SY_CUDA_SIM)
-  void TearDown() override { cuda_sim::set_schedule_seed(0); }
+  void TearDown() override { cuda_sim::set_schedule_seed(before_); }
+
+ private:
+  uint64_t before_ = cuda_sim::schedule_seed();
 #endif
 };
 #if defined(SY_CUDA_SIM)
