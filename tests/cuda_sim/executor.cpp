@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "tests/cuda_sim/access_checker.h"
+#include "tests/cuda_sim/block.h"
 #include "tests/cuda_sim/device.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -58,7 +59,7 @@ void switch_flow(Flow& from, Flow& to) {
 
 struct Fiber : Flow {};
 
-enum class State : uint8_t { kUnstarted, kReady, kAtBarrier, kInCollective, kExited };
+enum class State : uint8_t { kUnstarted, kReady, kAtBarrier, kInCollective, kWaiting, kExited };
 
 struct Thread {
   uint3 index{};
@@ -68,6 +69,7 @@ struct Thread {
   // Of the warp collective this thread takes part in.
   uint64_t value = 0, result = 0;
   int source_lane = 0;
+  const Condition* condition = nullptr;  // of kWaiting
 };
 
 // A warp collective that some of its lanes still have to reach.
@@ -92,7 +94,11 @@ class Executor {
   uint64_t collective(Collective kind, unsigned mask, uint64_t value, int source_lane, const Site& site);
   void barrier(const Site& site);
   [[noreturn]] void stop(const std::string& message);
+  void wait_until(const Condition& condition);
   int lane() const { return current_ % 32; }
+  int current() const { return current_; }
+  int num_threads() const { return static_cast<int>(threads_.size()); }
+  std::string where(int thread) const;
   unsigned char* shared() const { return shared_.get(); }
 
  private:
@@ -104,7 +110,6 @@ class Executor {
   void abandon_block();
   void finish_collective(const OpenCollective& done, Thread* lanes);
   [[noreturn]] void report_deadlock() const;
-  std::string where(int thread) const;
 
   Flow main_;
   std::vector<std::unique_ptr<Fiber>> all_fibers_;
@@ -126,8 +131,6 @@ Executor& executor() {
   static Executor* const instance = new Executor;
   return *instance;
 }
-
-[[noreturn]] void fault(const std::string& message) { throw Fault("simulated CUDA: " + message); }
 
 std::string describe(const uint3& v) { return fmt::format("({},{},{})", v.x, v.y, v.z); }
 
@@ -151,6 +154,8 @@ std::string Executor::where(int thread) const {
       return text + " waits at the barrier " + describe(t.site);
     case State::kInCollective:
       return text + " waits in the warp collective " + describe(t.site);
+    case State::kWaiting:
+      return text + " waits for " + t.condition->describe();
     default:
       return text + " runs";
   }
@@ -235,6 +240,7 @@ void Executor::run_block() {
     for (const int i : order_) {
       if (error_) break;
       Thread& t = threads_[i];
+      if (t.state == State::kWaiting && t.condition->holds()) t.state = State::kReady;
       if (t.state != State::kReady) continue;
       progress = true;
       current_ = i;
@@ -243,7 +249,7 @@ void Executor::run_block() {
       switch_flow(main_, *t.fiber);
     }
     if (error_) std::rethrow_exception(error_);
-    if (!progress) report_deadlock();
+    if (!advance_units(!progress) && !progress) report_deadlock();
   }
 }
 
@@ -254,13 +260,20 @@ void Executor::report_deadlock() const {
   for (size_t i = 0; i < threads_.size(); ++i) {
     const Thread& t = threads_[i];
     const bool known = std::any_of(told.begin(), told.end(), [&](const Thread* o) {
-      return o->state == t.state && (t.state == State::kExited || same_place(o->site, t.site));
+      if (o->state != t.state || t.state == State::kExited) return o->state == t.state;
+      if (t.state == State::kWaiting) return o->condition->describe() == t.condition->describe();
+      return same_place(o->site, t.site);
     });
     if (known) continue;
     text += (told.empty() ? " " : "; ") + where(static_cast<int>(i));
     told.push_back(&t);
   }
   fault(text);
+}
+
+void Executor::wait_until(const Condition& condition) {
+  threads_[current_].condition = &condition;
+  wait(State::kWaiting);
 }
 
 void Executor::barrier(const Site& site) {
@@ -384,7 +397,9 @@ void Executor::run(const void* kernel, dim3 grid, dim3 block, size_t shared_byte
           // Nothing may be read before it was written: as floats these bytes are NaN.
           if (shared_bytes > 0) std::memset(shared_.get(), 0xff, shared_bytes);
           access_checker::begin_block(shared_.get(), shared_bytes);
+          begin_units(shared_.get(), shared_bytes, seed);
           run_block();
+          end_units();
         }
   } catch (...) {
     access_checker::end_launch();
@@ -410,6 +425,10 @@ uint64_t warp_collective(Collective kind, unsigned mask, uint64_t value, int sou
 void block_barrier(const Site& site) { executor().barrier(site); }
 int lane_id() { return executor().lane(); }
 void stop_block(const std::string& message) { executor().stop(message); }
+void wait_until(const Condition& condition) { executor().wait_until(condition); }
+int thread_rank() { return executor().current(); }
+int num_threads() { return executor().num_threads(); }
+std::string describe_thread(int rank) { return executor().where(rank); }
 
 unsigned char* dynamic_shared() {
   unsigned char* p = executor().shared();
