@@ -60,7 +60,7 @@ int run_doctor() {
   const std::string why = why_no_nccl();
   row("NCCL", why.empty(),
       why.empty() ? "GPU memory travels between ranks directly"
-                  : fmt::format("{}: ranks with GPUs exchange through the host's memory, which is slow", why));
+                  : fmt::format("{}; GPU memory travels between ranks through the host and MPI", why));
   return 0;
 }
 
