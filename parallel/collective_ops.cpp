@@ -1,6 +1,5 @@
 #include "parallel/collective_ops.h"
 
-#include <algorithm>
 #include <numeric>
 
 #include "parallel/tracked_transfer.h"
@@ -9,39 +8,6 @@ namespace sy {
 
 namespace {
 
-// The elements of a tensor as a span on the host: the tensor itself on the CPU, a copy otherwise, which finish() takes
-// back to the device.
-template <class T>
-class HostSpan {
- public:
-  enum class Use { kRead, kWrite, kBoth };
-  HostSpan(Context& ctx, const Tensor& tensor, Use use) : ctx_(ctx), tensor_(tensor) {
-    if (ctx.device() == DeviceType::cpu) return;
-    if (use == Use::kWrite) copy_.resize(static_cast<std::size_t>(tensor.count()));
-    else copy_ = ctx.to_host<T>(tensor);
-  }
-  std::span<T> span() {
-    if (ctx_.device() != DeviceType::cpu) return copy_;
-    return {tensor_.data<T>(), static_cast<std::size_t>(tensor_.count())};
-  }
-  void finish() {
-    if (ctx_.device() != DeviceType::cpu) ctx_.copy_from_host(tensor_, copy_.data());
-  }
-
- private:
-  Context& ctx_;
-  Tensor tensor_;
-  std::vector<T> copy_;
-};
-
-int64_t row_elements(const Tensor& x) { return shape_count(Shape(x.shape().begin() + 1, x.shape().end())); }
-
-std::vector<int64_t> elements(std::span<const int64_t> rows, int64_t per_row) {
-  std::vector<int64_t> counts;
-  for (const int64_t n : rows) counts.push_back(n * per_row);
-  return counts;
-}
-
 Shape with_rows(Shape shape, int64_t rows) {
   shape[0] = rows;
   return shape;
@@ -49,53 +15,7 @@ Shape with_rows(Shape shape, int64_t rows) {
 
 }  // namespace
 
-void all_gather(Context& ctx, Comm& comm, const Tensor& mine, const Tensor& all, const char* what) {
-  SY_CHECK(all.count() == mine.count() * comm.size(), "all_gather of {} elements into {} on {} ranks", mine.count(),
-           all.count(), comm.size());
-  track_awaited(ctx, share_per_rank(comm, what, mine.bytes()));
-  if (ctx.device() == DeviceType::meta) return;
-  dispatch_any(mine.dtype(), [&]<class T>() {
-    using Span = HostSpan<T>;
-    Span from(ctx, mine, Span::Use::kRead), to(ctx, all, Span::Use::kWrite);
-    comm.all_gather<T>(from.span(), to.span());
-    to.finish();
-  });
-}
-
-void reduce_scatter_sum(Context& ctx, Comm& comm, const Tensor& all, const Tensor& mine, const char* what) {
-  SY_CHECK(all.count() == mine.count() * comm.size(), "reduce_scatter of {} elements to {} on {} ranks", all.count(),
-           mine.count(), comm.size());
-  track_awaited(ctx, share_per_rank(comm, what, mine.bytes()));
-  if (ctx.device() == DeviceType::meta) return;
-  dispatch_float(mine.dtype(), [&]<class T>() {
-    using Span = HostSpan<T>;
-    Span from(ctx, all, Span::Use::kRead), to(ctx, mine, Span::Use::kWrite);
-    comm.reduce_scatter_sum<T>(from.span(), to.span());
-    to.finish();
-  });
-}
-
-void all_reduce_sum(Context& ctx, Comm& comm, const Tensor& values, const char* what) {
-  track_awaited(ctx, sum_for_all(comm, what, values.bytes()));
-  if (comm.size() == 1 || ctx.device() == DeviceType::meta) return;
-  dispatch_float(values.dtype(), [&]<class T>() {
-    using Span = HostSpan<T>;
-    Span host(ctx, values, Span::Use::kBoth);
-    const std::span<T> own = host.span();
-    // Every rank adds up an equal share of the elements, then all shares travel to all ranks.
-    const auto n = static_cast<std::size_t>(comm.size());
-    const std::size_t share = (own.size() + n - 1) / n;
-    std::vector<T> padded(share * n, T(0)), mine(share);
-    std::copy(own.begin(), own.end(), padded.begin());
-    comm.reduce_scatter_sum<T>(padded, mine);
-    comm.all_gather<T>(mine, padded);
-    std::copy_n(padded.begin(), own.size(), own.begin());
-    host.finish();
-  });
-}
-
-// One movement of rows that has begun. On the CPU the tensors themselves are what travels; elsewhere rows are staged
-// through the host, and have arrived when they departed.
+// One movement of rows that has begun.
 class RowsInFlight {
  public:
   RowsInFlight(Comm& comm, std::vector<int64_t> send, std::vector<int64_t> recv)
@@ -105,7 +25,6 @@ class RowsInFlight {
   void start_home(Context& ctx, const Tensor& dy) { move(ctx, dy, recv_, send_); }
   Tensor wait() {
     request_.wait();
-    departed_ = {};
     return std::move(arriving_);
   }
 
@@ -115,39 +34,18 @@ class RowsInFlight {
  private:
   void move(Context& ctx, const Tensor& x, const std::vector<int64_t>& send, const std::vector<int64_t>& recv) {
     SY_CHECK(!request_.pending(), "rows depart before the ones before them have arrived");
-    departed_ = x;  // stays until it was read
     arriving_ = ctx.empty(with_rows(x.shape(), std::accumulate(recv.begin(), recv.end(), int64_t{0})), x.dtype());
-    send_elements_ = elements(send, row_elements(x));
-    recv_elements_ = elements(recv, row_elements(x));
-    const Transfer leaving{
-        .what = "rows",
-        .group = comm_.name(),
-        .ranks = comm_.size(),
-        .bytes = (x.count() - send_elements_[static_cast<std::size_t>(comm_.rank())]) * dtype_bytes(x.dtype())};
-    request_ = tracked(ctx, leaving, travel(ctx, x));
-    if (ctx.device() == DeviceType::cuda) request_.wait();  // staged through the host, rows have arrived already
-  }
-
-  CommRequest travel(Context& ctx, const Tensor& x) {
-    if (ctx.device() == DeviceType::meta) return {};
-    return dispatch_any(x.dtype(), [&]<class T>() {
-      if (ctx.device() == DeviceType::cpu) {
-        const auto span_of = [](const Tensor& t) {
-          return std::span<T>(t.data<T>(), static_cast<std::size_t>(t.count()));
-        };
-        return comm_.start_all_to_all<T>(span_of(x), send_elements_, span_of(arriving_), recv_elements_);
-      }
-      using Span = HostSpan<T>;
-      Span from(ctx, x, Span::Use::kRead), to(ctx, arriving_, Span::Use::kWrite);
-      comm_.all_to_all<T>(from.span(), send_elements_, to.span(), recv_elements_);
-      to.finish();
-      return CommRequest();
-    });
+    const int64_t row_bytes = shape_count(Shape(x.shape().begin() + 1, x.shape().end())) * dtype_bytes(x.dtype());
+    const Transfer leaving{.what = "rows",
+                           .group = comm_.name(),
+                           .ranks = comm_.size(),
+                           .bytes = x.bytes() - send[static_cast<std::size_t>(comm_.rank())] * row_bytes};
+    request_ = tracked(ctx, leaving, start_all_to_all_rows(ctx, comm_, x, send, arriving_, recv));
   }
 
   Comm& comm_;
-  std::vector<int64_t> send_, recv_, send_elements_, recv_elements_;
-  Tensor departed_, arriving_;
+  std::vector<int64_t> send_, recv_;
+  Tensor arriving_;
   CommRequest request_;
 };
 

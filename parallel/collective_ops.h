@@ -15,11 +15,11 @@
 #pragma once
 
 #include <memory>
-#include <span>
 #include <vector>
 
 #include "csrc/autograd/tape.h"
 #include "parallel/mesh.h"
+#include "parallel/tensor_collectives.h"
 
 namespace sy::tp {
 
@@ -50,12 +50,5 @@ class RowsInFlight;
 std::shared_ptr<RowsInFlight> depart(Context& ctx, Comm& comm, const Var& x, std::vector<int64_t> send_rows,
                                      std::vector<int64_t> recv_rows);
 Var arrive(Context& ctx, const std::shared_ptr<RowsInFlight>& rows);
-
-// The collectives on tensors (not differentiable), staged through the host where the communicator needs that. `what`
-// travels: its name in a step's trace.
-void all_gather(Context& ctx, Comm& comm, const Tensor& mine, const Tensor& all, const char* what);
-void reduce_scatter_sum(Context& ctx, Comm& comm, const Tensor& all, const Tensor& mine, const char* what);
-// In place.
-void all_reduce_sum(Context& ctx, Comm& comm, const Tensor& values, const char* what);
 
 }  // namespace sy

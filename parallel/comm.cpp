@@ -2,8 +2,23 @@
 #include "parallel/comm.h"
 
 #include "csrc/core/check.h"
+#include "parallel/device_comm.h"
 
 namespace sy {
+
+Comm::Comm() = default;
+Comm::~Comm() = default;
+
+void Comm::set_device(std::unique_ptr<DeviceComm> device) { device_ = std::move(device); }
+
+int64_t Comm::begin_on_device(CommKind kind, CommElement, int64_t, int, std::span<const int64_t>,
+                              std::span<const int64_t>) {
+  throw Error(fmt::format("{} on a device in group '{}', which has no other ranks", comm_kind_name(kind), name()));
+}
+void Comm::poll(CommKind, int64_t, const std::function<bool()>& is_done) {
+  while (!is_done()) {
+  }
+}
 
 void Comm::check_counts(std::size_t available, std::span<const int64_t> counts) const {
   SY_CHECK(counts.size() == static_cast<std::size_t>(size()), "{} counts for the {} ranks of group '{}'", counts.size(),

@@ -3,23 +3,26 @@
 //
 // Every collective is called by all ranks of the group, in the same order, also by ranks that have nothing to send.
 // Sums have one order per number of ranks and elements, so that the same ranks give the same bits every time;
-// reduce_scatter_sum adds in rank order, whatever carries the data.
+// reduce_scatter_sum adds in rank order, whatever carries the data. Spans lie in host memory; device memory moves by
+// device() where there is one (device_comm.h).
 // The start_ forms return at once; the spans stay untouched by the caller until wait() has returned. Only the thread
 // that made the MpiSession calls any of this, but for describe_wait().
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "kernels/types.h"
+#include "kernels/dense/sum_segments.h"
 #include "parallel/comm_call.h"
 
 namespace sy {
+
+class DeviceComm;
 
 // A collective under way; an empty one has nothing to wait for. Dropping a request that was not waited for waits until
 // MPI is done with the spans; what remained to be computed from them is not.
@@ -58,7 +61,10 @@ struct CommOptions {
 
 class Comm {
  public:
-  virtual ~Comm() = default;
+  Comm();
+  virtual ~Comm();
+  Comm(const Comm&) = delete;
+  Comm& operator=(const Comm&) = delete;
   virtual int rank() const = 0;
   virtual int size() const = 0;
   virtual const std::string& name() const = 0;  // "world", "tp", ...: for messages
@@ -71,6 +77,10 @@ class Comm {
   // What this process waits for right now, written into `text` (no end mark); returns the length, 0 when it does not
   // wait. For a thread that must end the process: takes no lock and allocates nothing.
   virtual std::size_t describe_wait(std::span<char> /*text*/) const { return 0; }
+
+  // What moves device memory between the ranks of this group; null: it passes through the host's.
+  DeviceComm* device() const { return device_.get(); }
+  void set_device(std::unique_ptr<DeviceComm> device);
 
   // In place; every rank ends with the same bits (a fixed reduction order for a fixed number of ranks).
   virtual void all_reduce_sum(std::span<float> values) = 0;
@@ -129,11 +139,22 @@ class Comm {
                                                 std::span<const int64_t> recv_counts, CommElement element,
                                                 CommKind kind) = 0;
 
+  // Collectives that device() carries are this group's like all others: they take its next number (which is returned),
+  // are compared in debug mode before they begin, and the host's waits for them are watched. Counts of all-to-alls
+  // only.
+  friend class DeviceComm;
+  virtual int64_t begin_on_device(CommKind kind, CommElement element, int64_t count, int root,
+                                  std::span<const int64_t> send_counts, std::span<const int64_t> recv_counts);
+  // Returns when is_done() does.
+  virtual void poll(CommKind kind, int64_t number, const std::function<bool()>& is_done);
+
  private:
   // One count per rank, none negative, together within `available` elements.
   void check_counts(std::size_t available, std::span<const int64_t> counts) const;
   // `all` elements are a segment of `mine` elements per rank.
   void check_segments(std::size_t all, std::size_t mine) const;
+
+  std::unique_ptr<DeviceComm> device_;
 };
 
 template <class T>
@@ -152,20 +173,10 @@ CommRequest Comm::start_reduce_scatter_sum(std::span<const T> all, std::span<T> 
     }
     void wait() override {
       transfer_.wait();
-      const std::size_t count = mine_.size();
-      constexpr std::size_t kBlock = 1024;  // a block of sums stays in the first cache
-#pragma omp parallel for schedule(static)
-      for (std::size_t begin = 0; begin < count; begin += kBlock) {
-        const std::size_t width = std::min(count - begin, kBlock);
-        Acc<T> sum[kBlock];
-        const T* segment = segments_.get() + begin;
-        for (std::size_t i = 0; i < width; ++i) sum[i] = static_cast<Acc<T>>(segment[i]);
-        for (std::size_t r = 1; r < num_ranks_; ++r) {
-          segment += count;
-          for (std::size_t i = 0; i < width; ++i) sum[i] += static_cast<Acc<T>>(segment[i]);
-        }
-        for (std::size_t i = 0; i < width; ++i) mine_[begin + i] = static_cast<T>(sum[i]);
-      }
+      kernels::sum_segments<T>(kernels::Cpu{}, {.segments = segments_.get(),
+                                                .sum = mine_.data(),
+                                                .ranks = static_cast<int64_t>(num_ranks_),
+                                                .count = static_cast<int64_t>(mine_.size())});
     }
 
    private:

@@ -116,12 +116,16 @@ struct Call {
 
   void wait(std::span<MPI_Request> requests) const {
     std::size_t first_open = 0;
-    if (all_done(requests, first_open)) return;
+    poll([&] { return all_done(requests, first_open); });
+  }
+  template <class IsDone>
+  void poll(IsDone&& is_done) const {
+    if (is_done()) return;
     Watchdog::Wait wait(process->watchdog, *group, kind, number);
     do {
       sched_yield();
       wait.poll();
-    } while (!all_done(requests, first_open));
+    } while (!is_done());
     wait.finished();
   }
 };
@@ -259,14 +263,13 @@ class MpiComm final : public Comm {
   CommRequest start_all_to_all_elements(const void* send, std::span<const int64_t> send_counts, void* recv,
                                         std::span<const int64_t> recv_counts, CommElement element,
                                         CommKind kind) override {
-    const Call call = begin_call(kind, element, kind == CommKind::kAllToAll ? -1 : send_counts[0]);
+    const Call call = begin_exchange(kind, element, send_counts, recv_counts);
     const std::vector<int64_t> to = offsets(send_counts, element), from = offsets(recv_counts, element);
     const auto outgoing = [&](int r) { return static_cast<const std::byte*>(send) + to[static_cast<std::size_t>(r)]; };
     const auto incoming = [&](int r) { return static_cast<std::byte*>(recv) + from[static_cast<std::size_t>(r)]; };
     const auto bytes = [](const std::vector<int64_t>& offsets, int r) {
       return offsets[static_cast<std::size_t>(r) + 1] - offsets[static_cast<std::size_t>(r)];
     };
-    if (process_->debug) compare_counts(call, element, send_counts, recv_counts);
     SY_CHECK(bytes(to, rank_) == bytes(from, rank_), "rank {} sends itself {} bytes and expects {}", rank_,
              bytes(to, rank_), bytes(from, rank_));
     if (bytes(to, rank_) > 0 && incoming(rank_) != outgoing(rank_))
@@ -277,6 +280,14 @@ class MpiComm final : public Comm {
     for (int i = 1; i < size_; ++i) transfer->receive(incoming(before(i)), bytes(from, before(i)), before(i));
     for (int i = 1; i < size_; ++i) transfer->send(outgoing(after(i)), bytes(to, after(i)), after(i));
     return CommRequest(std::move(transfer));
+  }
+  int64_t begin_on_device(CommKind kind, CommElement element, int64_t count, int root,
+                          std::span<const int64_t> send_counts, std::span<const int64_t> recv_counts) override {
+    if (kind == CommKind::kAllToAll) return begin_exchange(kind, element, send_counts, recv_counts).number;
+    return begin_call(kind, element, count, root).number;
+  }
+  void poll(CommKind kind, int64_t number, const std::function<bool()>& is_done) override {
+    Call{process_.get(), group_, kind, number}.poll(is_done);
   }
 
  private:
@@ -310,6 +321,12 @@ class MpiComm final : public Comm {
     const std::vector<CommCall> calls = gather(call, std::span(&mine, 1));
     const std::string difference = describe_difference(name_, group_->ranks, calls);
     if (!difference.empty()) throw Error(difference);
+    return call;
+  }
+  Call begin_exchange(CommKind kind, CommElement element, std::span<const int64_t> send_counts,
+                      std::span<const int64_t> recv_counts) {
+    const Call call = begin_call(kind, element, kind == CommKind::kAllToAll ? -1 : send_counts[0]);
+    if (process_->debug) compare_counts(call, element, send_counts, recv_counts);
     return call;
   }
   void compare_counts(const Call& call, CommElement element, std::span<const int64_t> send_counts,

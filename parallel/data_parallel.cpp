@@ -1,6 +1,6 @@
 #include "parallel/data_parallel.h"
 
-#include "parallel/collective_ops.h"
+#include "parallel/tensor_collectives.h"
 #include "parallel/tracked_transfer.h"
 
 namespace sy {
@@ -21,28 +21,17 @@ void DataParallel::gradient_ready(const Parameter& parameter) {
 
 void DataParallel::start(std::size_t b) {
   const ParameterBucket& bucket = buckets_[b];
-  // On a GPU the gradients are still being computed on a stream: reduced in finish_gradients.
-  if (bucket.ranks == nullptr || ctx_.device() == DeviceType::cuda) return;
+  if (bucket.ranks == nullptr) return;
   const Tensor share = bucket.share(bucket.grad);
-  CommRequest sums;
-  if (ctx_.device() == DeviceType::cpu)
-    dispatch_accumulation(bucket.grad.dtype(), [&]<class A>() {
-      sums = bucket.ranks->start_reduce_scatter_sum<A>(
-          std::span<const A>(bucket.grad.data<A>(), static_cast<std::size_t>(bucket.count)),
-          std::span<A>(share.data<A>(), static_cast<std::size_t>(bucket.share_count)));
-    });
-  under_way_[b] =
-      tracked(ctx_, share_per_rank(*bucket.ranks, "gradients", share.bytes()), std::move(sums), bucket.number);
+  under_way_[b] = tracked(ctx_, share_per_rank(*bucket.ranks, "gradients", share.bytes()),
+                          start_reduce_scatter_sum(ctx_, *bucket.ranks, bucket.grad, share), bucket.number);
 }
 
 void DataParallel::finish_gradients() {
   for (std::size_t b = 0; b < buckets_.size(); ++b) {
-    const ParameterBucket& bucket = buckets_[b];
     SY_CHECK(missing_[b] == 0, "a step ended with {} incomplete gradients in bucket {}", missing_[b], b);
-    missing_[b] = bucket.parameters.size();
+    missing_[b] = buckets_[b].parameters.size();
     under_way_[b].wait();
-    if (bucket.ranks != nullptr && ctx_.device() == DeviceType::cuda)
-      reduce_scatter_sum(ctx_, *bucket.ranks, bucket.grad, bucket.share(bucket.grad), "gradients");
   }
 }
 
@@ -51,19 +40,8 @@ void DataParallel::gather_parameters() {
     if (bucket.ranks == nullptr) continue;
     bucket.gathering.wait();  // of a step whose values nobody read
     const Tensor share = bucket.share(bucket.value);
-    if (ctx_.device() == DeviceType::cuda) {
-      all_gather(ctx_, *bucket.ranks, share, bucket.value, "parameters");
-      continue;
-    }
-    CommRequest shares;
-    if (ctx_.device() == DeviceType::cpu)
-      dispatch_float(share.dtype(), [&]<class T>() {
-        shares = bucket.ranks->start_all_gather<T>(
-            std::span<const T>(share.data<T>(), static_cast<std::size_t>(share.count())),
-            std::span<T>(bucket.value.data<T>(), static_cast<std::size_t>(bucket.count)));
-      });
-    bucket.gathering =
-        tracked(ctx_, share_per_rank(*bucket.ranks, "parameters", share.bytes()), std::move(shares), bucket.number);
+    bucket.gathering = tracked(ctx_, share_per_rank(*bucket.ranks, "parameters", share.bytes()),
+                               start_all_gather(ctx_, *bucket.ranks, share, bucket.value), bucket.number);
   }
 }
 

@@ -1,6 +1,8 @@
 #include "parallel/mesh.h"
 
 #include "csrc/core/check.h"
+#include "csrc/core/device.h"
+#include "parallel/device_transfers.h"
 
 namespace sy {
 
@@ -76,7 +78,13 @@ std::vector<int64_t> group_ranks(const MeshSizes& sizes, int64_t kv_heads, const
   return members;
 }
 
-Mesh::Mesh(Comm& world, const MeshSizes& sizes, int64_t kv_heads) : sizes_(sizes), world_(world) {
+Mesh::Mesh(std::unique_ptr<Comm> world, const MeshSizes& sizes)
+    : sizes_(sizes), world_(std::move(world)), transfers_(std::make_unique<DeviceTransfers>()) {}
+
+Mesh::~Mesh() = default;
+
+Mesh::Mesh(Comm& world, const MeshSizes& sizes, int64_t kv_heads)
+    : Mesh(world.split(0, world.rank(), world.name()), sizes) {
   SY_CHECK(sizes.ranks == world.size() && sizes.ranks % sizes.tensor == 0 &&
                sizes.ranks % (sizes.expert * sizes.expert_tensor) == 0,
            "a mesh of {} in a world of {} ranks", describe(sizes), world.size());
@@ -90,20 +98,45 @@ Mesh::Mesh(Comm& world, const MeshSizes& sizes, int64_t kv_heads) : sizes_(sizes
   expert_data_ = group("edp");
 }
 
-Mesh::Mesh(std::unique_ptr<Comm> meta_world, const MeshSizes& sizes, int64_t kv_heads)
-    : sizes_(sizes), meta_world_(std::move(meta_world)), world_(*meta_world_) {
+std::unique_ptr<Mesh> Mesh::on_meta(const MeshSizes& sizes, int64_t kv_heads) {
   const auto group = [&](const char* name) {
     return make_meta_comm(static_cast<int>(group_ranks(sizes, kv_heads, name, 0).size()), name);
   };
-  data_ = group("dp");
-  tensor_ = group("tp");
-  key_value_ = group("kv");
-  expert_ = group("ep");
-  expert_data_ = group("edp");
+  std::unique_ptr<Mesh> mesh(new Mesh(group("world"), sizes));
+  mesh->data_ = group("dp");
+  mesh->tensor_ = group("tp");
+  mesh->key_value_ = group("kv");
+  mesh->expert_ = group("ep");
+  mesh->expert_data_ = group("edp");
+  return mesh;
 }
 
-std::unique_ptr<Mesh> Mesh::on_meta(const MeshSizes& sizes, int64_t kv_heads) {
-  return std::unique_ptr<Mesh>(new Mesh(make_meta_comm(static_cast<int>(sizes.ranks), "world"), sizes, kv_heads));
+namespace {
+
+// Why NCCL cannot connect the current devices of the ranks, the same on all of them; "" if it can.
+std::string why_not_connected(Comm& world) {
+  if (std::string why = why_no_nccl(); !why.empty()) return why;
+  const std::vector<std::string> devices = world.gather_strings(device_api::device_identity(), 0);
+  std::string why;
+  for (std::size_t r = 0; r < devices.size() && why.empty(); ++r)
+    for (std::size_t other = 0; other < r; ++other)
+      if (devices[r] == devices[other])
+        why = fmt::format("ranks {} and {} share the GPU {}, which NCCL refuses", other, r, devices[r]);
+  return world.broadcast_string(why, 0);
+}
+
+}  // namespace
+
+std::string Mesh::connect_devices(CommBackend backend) {
+  if (world_->size() == 1 || backend == CommBackend::kMpi) return "";
+  const std::string why = why_not_connected(*world_);
+  if (!why.empty()) {
+    if (backend == CommBackend::kNccl) user_error("comm.backend: nccl: {}; set comm.backend: auto or mpi", why);
+    return why;
+  }
+  for (const auto* group : {&world_, &data_, &tensor_, &key_value_, &expert_, &expert_data_})
+    if ((*group)->size() > 1) (*group)->set_device(make_nccl_comm(**group));
+  return "";
 }
 
 }  // namespace sy

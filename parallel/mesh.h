@@ -6,7 +6,8 @@
 // tensor and data ranks, and expert_tensor may differ from tensor ("parallel folding"). Pipeline and context ranks will
 // stand outside and inside of `data`.
 //
-// Every communicator is created here, in one order on all ranks, before memory fills.
+// Every communicator is created here, in one order on all ranks, before memory fills; connect_devices() lets those of
+// more than one rank move device memory.
 #pragma once
 
 #include <memory>
@@ -16,6 +17,15 @@
 #include "parallel/comm.h"
 
 namespace sy {
+
+class DeviceTransfers;
+
+// What carries device memory between ranks.
+enum class CommBackend {
+  kAuto,  // NCCL where it can, MPI otherwise
+  kMpi,   // staged through the host's memory
+  kNccl,
+};
 
 struct MeshSizes {
   int64_t ranks = 1;
@@ -59,15 +69,21 @@ class Mesh {
   Mesh(Comm& world, const MeshSizes& sizes, int64_t kv_heads = 0);
   // Rank 0 of a mesh whose ranks do not exist: for shapes on the meta device.
   static std::unique_ptr<Mesh> on_meta(const MeshSizes& sizes, int64_t kv_heads = 0);
+  ~Mesh();
+
+  // Every rank calls, with its GPU as the current device. "" if GPUs exchange as `backend` says; the reason if kAuto
+  // has to leave it to MPI. Throws UserError on all ranks where kNccl is not possible.
+  std::string connect_devices(CommBackend backend);
+  DeviceTransfers& transfers() const { return *transfers_; }
 
   const MeshSizes& sizes() const { return sizes_; }
-  Comm& world() const { return world_; }
+  Comm& world() const { return *world_; }              // all ranks
   Comm& data() const { return *data_; }                // the same shard of attention and dense parts
   Comm& tensor() const { return *tensor_; }            // the same micro-batches, other shards
   Comm& key_value() const { return *key_value_; }      // the same key and value heads (and their data-parallel copies)
   Comm& expert() const { return *expert_; }            // expert x expert_tensor ranks that exchange tokens
   Comm& expert_data() const { return *expert_data_; }  // the same expert shards
-  CommPlace& place() const { return world_.place(); }
+  CommPlace& place() const { return world_->place(); }
 
   int64_t data_rank() const { return data_->rank(); }
   int64_t tensor_rank() const { return tensor_->rank(); }
@@ -75,12 +91,11 @@ class Mesh {
   int64_t expert_tensor_rank() const { return expert_->rank() % sizes_.expert_tensor; }
 
  private:
-  Mesh(std::unique_ptr<Comm> meta_world, const MeshSizes& sizes, int64_t kv_heads);
+  Mesh(std::unique_ptr<Comm> world, const MeshSizes& sizes);
 
   MeshSizes sizes_;
-  std::unique_ptr<Comm> meta_world_;  // owned only on the meta device
-  Comm& world_;
-  std::unique_ptr<Comm> data_, tensor_, key_value_, expert_, expert_data_;
+  std::unique_ptr<Comm> world_, data_, tensor_, key_value_, expert_, expert_data_;
+  std::unique_ptr<DeviceTransfers> transfers_;  // by these communicators, so it goes first
 };
 
 }  // namespace sy

@@ -74,7 +74,8 @@ void describe(Config& c, Fields& f) {
             [&](Fields& g) { describe(c.optimizer, g); });
   f.section("parallel", "How ranks share the model; what is left of the ranks is data parallel. Keys as in Megatron.",
             [&](Fields& g) { describe(c.parallel, g); });
-  f.section("comm", "How ranks watch each other.", [&](Fields& g) { describe(c.comm, g); });
+  f.section("comm", "What carries data between ranks, and how ranks watch each other.",
+            [&](Fields& g) { describe(c.comm, g); });
   f.section("checkpoint", "Saving and continuing a run.", [&](Fields& g) { describe(c.checkpoint, g); });
   f.section("logging", "What a run reports, and where.", [&](Fields& g) { describe(c.logging, g); });
   f.section("device", "What a rank computes on.", [&](Fields& g) { describe(c.device, g); });
@@ -85,6 +86,8 @@ void describe(Config& c, Fields& f) {
                         c.model.max_position_embeddings));
   f.require(c.train.dtype != ComputeType::kF64 || c.device.type == DeviceType::cpu, "train.dtype",
             "f64 runs on the CPU only; set device.type: cpu");
+  f.require(c.comm.backend != CommBackend::kNccl || c.device.type == DeviceType::cuda, "comm.backend",
+            "nccl carries GPU memory only; set device.type: cuda");
   require_schedule_fits(c, f);
 }
 

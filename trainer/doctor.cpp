@@ -8,6 +8,7 @@
 
 #include "csrc/core/device.h"
 #include "csrc/core/launch.h"
+#include "parallel/device_comm.h"
 #include "trainer/progress.h"
 #include "trainer/session.h"
 
@@ -56,6 +57,10 @@ int run_doctor() {
   row("CUDA", kHasCuda,
       kHasCuda ? "device.type: cuda" : "device.type: cpu only; use `cmake --preset cuda` where nvcc is");
 #endif
+  const std::string why = why_no_nccl();
+  row("NCCL", why.empty(),
+      why.empty() ? "GPU memory travels between ranks directly"
+                  : fmt::format("{}; GPU memory travels between ranks through the host and MPI", why));
   return 0;
 }
 

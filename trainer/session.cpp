@@ -68,6 +68,9 @@ std::unique_ptr<Context> make_context(const Config& config, Mesh& mesh) {
     if (const auto missing = kernels_without_cuda(); !missing.empty())
       user_error("device.type: cuda: this config needs kernels without a CUDA body yet: {}; set device.type: cpu",
                  fmt::join(missing, ", "));
+    const std::string why = mesh.connect_devices(config.comm.backend);
+    if (!why.empty() && mesh.world().rank() == 0)
+      fmt::print(stderr, "note: GPU memory travels between ranks through the host and MPI: {}\n", why);
   }
   auto ctx = std::make_unique<Context>(config.device.type);
   ctx->mesh = &mesh;

@@ -103,6 +103,10 @@ void describe(ParallelConfig& c, Fields& f) {
 }
 
 void describe(CommConfig& c, Fields& f) {
+  f.field(
+      "backend", c.backend, {{"auto", CommBackend::kAuto}, {"mpi", CommBackend::kMpi}, {"nccl", CommBackend::kNccl}},
+      "what carries GPU memory between ranks; mpi: staged through the host; auto: nccl where every rank has a GPU of "
+      "its own and the build has NCCL, mpi otherwise. The CPU's ranks always use MPI");
   f.field("debug", c.debug,
           "ranks compare every collective before they begin it, and stop with the first difference instead of a hang");
   f.field("report_after_s", c.report_after_s,

@@ -7,6 +7,7 @@
 #include "csrc/core/allocator.h"
 #include "csrc/core/fields.h"
 #include "csrc/nn/parameter.h"
+#include "parallel/mesh.h"
 #include "trainer/schedule.h"
 
 namespace sy {
@@ -63,6 +64,7 @@ struct ParallelConfig {
 };
 
 struct CommConfig {
+  CommBackend backend = CommBackend::kAuto;
   bool debug = false;
   int64_t report_after_s = 60;
   int64_t abort_after_s = 1800;

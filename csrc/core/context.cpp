@@ -4,6 +4,8 @@
 
 #include "csrc/core/device.h"
 #include "csrc/core/step_trace.h"
+#include "parallel/device_transfers.h"
+#include "parallel/mesh.h"
 
 namespace sy {
 
@@ -53,6 +55,7 @@ void Context::set_zero(const Tensor& tensor) {
 
 void Context::copy_from_host(const Tensor& destination, const void* source) {
   if (destination.raw() == nullptr) return;
+  await_other_ranks();
   if (device() == DeviceType::cuda)
     device_api::copy_from_host(destination.raw(), source, destination.bytes(), stream());
   else std::memcpy(destination.raw(), source, static_cast<std::size_t>(destination.bytes()));
@@ -63,6 +66,7 @@ void Context::copy_to_host(void* destination, const Tensor& source) {
     std::memset(destination, 0, static_cast<std::size_t>(source.bytes()));
     return;
   }
+  await_other_ranks();
   if (device() == DeviceType::cuda) device_api::copy_to_host(destination, source.raw(), source.bytes(), stream());
   else std::memcpy(destination, source.raw(), static_cast<std::size_t>(source.bytes()));
 }
@@ -78,7 +82,12 @@ void Context::copy(const Tensor& destination, const Tensor& source) {
   else std::memcpy(destination.raw(), source.raw(), static_cast<std::size_t>(source.bytes()));
 }
 
+void Context::await_other_ranks() {
+  if (device() == DeviceType::cuda && mesh != nullptr) mesh->transfers().wait_for(compute_stream_);
+}
+
 void Context::synchronize() {
+  await_other_ranks();
   if (device() == DeviceType::cuda) device_api::synchronize(stream());
 }
 

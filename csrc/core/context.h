@@ -87,6 +87,9 @@ class Context {
   int64_t row_alignment = 1;
 
  private:
+  // Before the host waits for the compute stream.
+  void await_other_ranks();
+
   Stream compute_stream_, communication_stream_;
   std::unique_ptr<Allocator> allocator_;
   Tensor step_state_;

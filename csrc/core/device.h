@@ -7,9 +7,10 @@
 
 namespace sy::device_api {
 
-int device_count();           // 0 without a usable GPU (any error counts as none)
-std::string device_name();    // of the current GPU
-void use_device(int device);  // the current GPU of this thread from here on; 0 at first
+int device_count();             // 0 without a usable GPU (any error counts as none)
+std::string device_name();      // of the current GPU
+std::string device_identity();  // of the current GPU, among those of all machines
+void use_device(int device);    // the current GPU of this thread from here on; 0 at first
 // A stream waits for no other by itself, not for the default stream either; events order streams.
 void* create_stream();
 void destroy_stream(void* stream);

@@ -1,5 +1,6 @@
 // The device calls over the CUDA runtime (the real one, or the simulated one of tests/cuda_sim).
 #include <cuda_runtime_api.h>
+#include <unistd.h>
 
 #include "csrc/core/allocator.h"
 #include "csrc/core/check.h"
@@ -56,6 +57,15 @@ std::string device_name() {
   SY_CUDA_CALL(cudaGetDevice(&device));
   SY_CUDA_CALL(cudaGetDeviceProperties(&properties, device));
   return properties.name;
+}
+
+std::string device_identity() {
+  int device = 0;
+  char host[256] = {}, bus[32] = {};
+  SY_CUDA_CALL(cudaGetDevice(&device));
+  SY_CUDA_CALL(cudaDeviceGetPCIBusId(bus, sizeof(bus), device));
+  ::gethostname(host, sizeof(host) - 1);
+  return fmt::format("{} of {}", bus, host);
 }
 
 void use_device(int device) { SY_CUDA_CALL(cudaSetDevice(device)); }

@@ -16,6 +16,7 @@ std::unique_ptr<Allocator> make_cuda_allocator(void*) { no_cuda(); }
 namespace device_api {
 int device_count() { return 0; }
 std::string device_name() { return "none"; }
+std::string device_identity() { no_cuda(); }
 void use_device(int) { no_cuda(); }
 void* create_stream() { no_cuda(); }
 void destroy_stream(void*) {}

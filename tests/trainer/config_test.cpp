@@ -190,6 +190,8 @@ TEST(Config, EveryCheckHasItsLine) {
        "an override: train.eval_interval=null)"},
       {{"train.dtype=f64", "device.type=cuda"},
        "override 'train.dtype=f64': train.dtype: f64 runs on the CPU only; set device.type: cpu"},
+      {{"comm.backend=nccl"},
+       "override 'comm.backend=nccl': comm.backend: nccl carries GPU memory only; set device.type: cuda"},
       {{"train.dtype=fp16"},
        "override 'train.dtype=fp16': train.dtype is 'fp16', but must be one of f32, bf16, f64; did "
        "you mean 'bf16'?"},

@@ -15,17 +15,18 @@ namespace {
 
 using Kind = StepEvent::Kind;
 
-Config small_run(const std::vector<std::string>& overrides) {
+Config small_run(const std::string& device, const std::vector<std::string>& overrides) {
   const int64_t ranks = mpi_world().size();
-  std::vector<std::string> all = {fmt::format("train.global_batch_size={}", 4 * ranks),
-                                  "parallel.ddp_bucket_size=2000"};
+  std::vector<std::string> all = {fmt::format("train.global_batch_size={}", 4 * ranks), "parallel.ddp_bucket_size=2000",
+                                  "device.type=" + device};
   all.insert(all.end(), overrides.begin(), overrides.end());
   return toy_config(all, ranks);
 }
 
 // The events of the second step of a small run: the first one has no parameters on their way.
-std::vector<StepEvent> second_step(const std::vector<std::string>& overrides, bool overlap = true) {
-  ToyRun toy(small_run(overrides), &mpi_world());
+std::vector<StepEvent> second_step(const std::string& device, const std::vector<std::string>& overrides,
+                                   bool overlap = true) {
+  ToyRun toy(small_run(device, overrides), &mpi_world());
   toy.ctx().overlap = overlap;
   toy.step(1);
   StepTrace trace;
@@ -34,6 +35,14 @@ std::vector<StepEvent> second_step(const std::vector<std::string>& overrides, bo
   toy.ctx().trace = nullptr;
   return trace.events();
 }
+
+// On a GPU the events are what the host gives to the compute stream, which waits where the host says "wait".
+class Overlap : public ::testing::TestWithParam<const char*> {};
+#if defined(SY_CUDA_SIM)
+INSTANTIATE_TEST_SUITE_P(On, Overlap, ::testing::Values("cpu", "cuda"));
+#else
+INSTANTIATE_TEST_SUITE_P(On, Overlap, ::testing::Values("cpu"));
+#endif
 
 struct Span {
   std::size_t start, wait;
@@ -61,8 +70,8 @@ int64_t computed(const std::vector<StepEvent>& events, std::size_t begin, std::s
                        [&](const StepEvent& e) { return e.kind == Kind::kCompute && e.what.starts_with(kernel); });
 }
 
-TEST(Overlap, EveryBucketOfGradientsIsReducedWhileBackwardGoesOn) {
-  const std::vector<StepEvent> events = second_step({});
+TEST_P(Overlap, EveryBucketOfGradientsIsReducedWhileBackwardGoesOn) {
+  const std::vector<StepEvent> events = second_step(GetParam(), {});
   const std::vector<Span> buckets = spans(events, "gradients");
   EXPECT_GT(buckets.size(), 5u);
   if (buckets.empty()) return;
@@ -80,17 +89,17 @@ TEST(Overlap, EveryBucketOfGradientsIsReducedWhileBackwardGoesOn) {
   EXPECT_EQ(computed(events, first_wait, events.size(), "grouped_gemm"), 0);
 }
 
-TEST(Overlap, BucketsStartInTheSameOrderOnAllRanks) {
+TEST_P(Overlap, BucketsStartInTheSameOrderOnAllRanks) {
   std::string order;
-  for (const StepEvent& e : second_step({}))
+  for (const StepEvent& e : second_step(GetParam(), {}))
     if (e.kind == Kind::kStart && e.what == "gradients") order += std::to_string(e.number) + " ";
   const std::string of_root = mpi_world().broadcast_string(order, 0);
   EXPECT_EQ(order, of_root);
   EXPECT_NE(order, "");
 }
 
-TEST(Overlap, ALayersParametersAreAwaitedNoSoonerThanTheLayerComes) {
-  const std::vector<StepEvent> events = second_step({});
+TEST_P(Overlap, ALayersParametersAreAwaitedNoSoonerThanTheLayerComes) {
+  const std::vector<StepEvent> events = second_step(GetParam(), {});
   std::vector<std::size_t> waits;
   std::set<int64_t> awaited;
   for (std::size_t i = 0; i < events.size(); ++i)
@@ -105,8 +114,8 @@ TEST(Overlap, ALayersParametersAreAwaitedNoSoonerThanTheLayerComes) {
   EXPECT_EQ(computed(events, 0, waits.front(), "gemm"), 0);
 }
 
-TEST(Overlap, SharedExpertsAreComputedWhileTokensTravel) {
-  const std::vector<StepEvent> events = second_step({"parallel.expert_model_parallel_size=2"});
+TEST_P(Overlap, SharedExpertsAreComputedWhileTokensTravel) {
+  const std::vector<StepEvent> events = second_step(GetParam(), {"parallel.expert_model_parallel_size=2"});
   int64_t hidden = 0;
   for (const Span& s : spans(events, "rows")) hidden += computed(events, s.start, s.wait, "swiglu_forward") > 0 ? 1 : 0;
   // Two MoE layers, two waves; rows, entries and weights travel at once.
@@ -130,10 +139,10 @@ TEST(DispatchedBytes, CountEachTokenOncePerOtherRank) {
   }
 }
 
-TEST(Overlap, ExpertsOfOnePartComputeWhileAnotherTravels) {
+TEST_P(Overlap, ExpertsOfOnePartComputeWhileAnotherTravels) {
   const auto behind_travel = [&](int64_t chunks) {
-    const std::vector<StepEvent> events =
-        second_step({"parallel.expert_model_parallel_size=2", fmt::format("parallel.dispatch_chunks={}", chunks)});
+    const std::vector<StepEvent> events = second_step(
+        GetParam(), {"parallel.expert_model_parallel_size=2", fmt::format("parallel.dispatch_chunks={}", chunks)});
     int64_t hidden = 0;
     for (const Span& s : spans(events, "rows")) hidden += computed(events, s.start, s.wait, "grouped_gemm") > 0 ? 1 : 0;
     return hidden;
@@ -142,9 +151,9 @@ TEST(Overlap, ExpertsOfOnePartComputeWhileAnotherTravels) {
   EXPECT_GT(behind_travel(3), 0);
 }
 
-TEST(Overlap, SwitchedOffAwaitsEveryTransferWhereItStarts) {
-  const std::vector<StepEvent> events =
-      second_step({"parallel.expert_model_parallel_size=2", "parallel.dispatch_chunks=3"}, /*overlap=*/false);
+TEST_P(Overlap, SwitchedOffAwaitsEveryTransferWhereItStarts) {
+  const std::vector<StepEvent> events = second_step(
+      GetParam(), {"parallel.expert_model_parallel_size=2", "parallel.dispatch_chunks=3"}, /*overlap=*/false);
   int64_t starts = 0;
   for (std::size_t i = 0; i + 1 < events.size(); ++i) {
     if (events[i].kind != Kind::kStart) continue;
@@ -164,10 +173,10 @@ std::string text(const StepEvent& e) {
 // Rank 0's events of a real step and of the dry run. `uneven_routing`: rows and the work on them are as many as chance
 // has it in one and as many for every expert in the other.
 void expect_events_of_the_dry_run(const std::vector<std::string>& overrides, bool uneven_routing) {
-  const std::vector<StepEvent> real = second_step(overrides);
+  const std::vector<StepEvent> real = second_step("cpu", overrides);
   if (mpi_world().rank() != 0) return;
   StepTrace trace;
-  dry_run(small_run(overrides), mpi_world().size(), &trace);
+  dry_run(small_run("cpu", overrides), mpi_world().size(), &trace);
   ASSERT_EQ(trace.events().size(), real.size());
   for (std::size_t i = 0; i < real.size(); ++i) {
     StepEvent want = real[i], got = trace.events()[i];

@@ -79,18 +79,16 @@ class ToyRun {
         own_comm_(make_single_comm()),
         comm_(comm != nullptr ? *comm : *own_comm_),
         mesh_(make_mesh(config, comm_)),
-        ctx_(DeviceType::cpu),
-        decoder_(with_mesh(), config.model, config.moe,
+        ctx_(make_context(config, *mesh_)),
+        decoder_(*ctx_, config.model, config.moe,
                  {.dtype = training_dtype(config.train.dtype),
                   .seed = static_cast<uint64_t>(config.train.seed),
                   .recompute = config.train.recompute == Recompute::kFull}),
         optimizer_(with_masters(), decoder_, config.optimizer),
-        step_(ctx_, decoder_, optimizer_, config.train.seq_length),
+        step_(*ctx_, decoder_, optimizer_, config.train.seq_length),
         schedule_(make_schedule(config.optimizer, config.train)),
         sampler_(config.train.micro_batch_size, config.train.global_batch_size, mesh_->data().size(),
-                 mesh_->data_rank()) {
-    ctx_.host_step_state.seed = static_cast<uint64_t>(config.train.seed);
-  }
+                 mesh_->data_rank()) {}
 
   // Optimizer step `number`, counted from 1.
   StepReport step(int64_t number, bool wants_stop = false) {
@@ -114,40 +112,35 @@ class ToyRun {
     }
     return values;
   }
-  NamedValues parameters() { return parameter_values(ctx_, decoder_); }
-  NamedValues gradients() { return gradient_values(ctx_, decoder_); }
+  NamedValues parameters() { return parameter_values(*ctx_, decoder_); }
+  NamedValues gradients() { return gradient_values(*ctx_, decoder_); }
   // Router state that is floating-point (selection biases).
   NamedValues router_state() {
     NamedValues out;
     for (const moe::StateTensor& s : decoder_.state())
-      if (s.tensor.dtype() == DType::f32 || s.tensor.dtype() == DType::f64) out[s.name] = widened(ctx_, s.tensor);
+      if (s.tensor.dtype() == DType::f32 || s.tensor.dtype() == DType::f64) out[s.name] = widened(*ctx_, s.tensor);
     return out;
   }
 
-  Context& ctx() { return ctx_; }
+  Context& ctx() { return *ctx_; }
   Decoder& decoder() { return decoder_; }
   Optimizer& optimizer() { return optimizer_; }
   Comm& comm() { return comm_; }
   const Config& config() const { return config_; }
 
  private:
-  // The mesh decides what of the model this rank holds. Masters stand before the moments, and before the values are
-  // drawn, as in a real run.
-  Context& with_mesh() {
-    ctx_.mesh = mesh_.get();
-    return ctx_;
-  }
+  // Masters stand before the moments, and before the values are drawn, as in a real run.
   Context& with_masters() {
     decoder_.parameters().make_training_buffers(config_.parallel.ddp_bucket_size);
     decoder_.parameters().initialise(static_cast<uint64_t>(config_.train.seed));
-    return ctx_;
+    return *ctx_;
   }
 
   Config config_;
   std::unique_ptr<Comm> own_comm_;
   Comm& comm_;
   std::unique_ptr<Mesh> mesh_;
-  Context ctx_;
+  std::unique_ptr<Context> ctx_;
   Decoder decoder_;
   Optimizer optimizer_;
   TrainStep step_;

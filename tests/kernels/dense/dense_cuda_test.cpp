@@ -4,6 +4,7 @@
 #include "kernels/dense/gemm.h"
 #include "kernels/dense/rms_norm.h"
 #include "kernels/dense/rope.h"
+#include "kernels/dense/sum_segments.h"
 #include "kernels/dense/swiglu.h"
 #include "tests/kernels/cuda_check.h"
 #include "tests/kernels/moe/numeric_check.h"
@@ -179,6 +180,20 @@ TYPED_TEST(DenseCuda, ElementLoopsEqualTheCpu) {
   expect_cuda_equals_cpu([&](auto& side, auto backend) {
     kernels::fill<int32_t>(backend, {.y = side.template out<int32_t>(300, kExact), .count = 300, .value = -12});
   });
+}
+
+TYPED_TEST(DenseCuda, SumOfSegmentsHasTheBitsOfTheCpus) {
+  using T = TypeParam;
+  for (const int64_t ranks : {1, 2, 7})
+    for (const int64_t count : {0, 1, 300, 5000}) {
+      const std::vector<T> segments = random_normal<T>(ranks * count, 1);
+      expect_cuda_equals_cpu([&](auto& side, auto backend) {
+        kernels::sum_segments<T>(backend, {.segments = side.in(segments),
+                                           .sum = side.template out<T>(count, kExact),
+                                           .ranks = ranks,
+                                           .count = count});
+      });
+    }
 }
 
 template <class In, class Out>
