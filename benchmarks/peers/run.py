@@ -125,9 +125,11 @@ def table(results, skipped, tokens, floor_seconds):
 
 
 def processor():
-    """Model name and core count of this machine."""
-    names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
+    """Model name, core count and widest vectors of this machine: models of one name differ by a factor there."""
+    facts = Path("/proc/cpuinfo").read_text()
+    names = re.findall(r"^model name\s*:\s*(.+)$", facts, re.MULTILINE)
+    vectors = next((f", {name}" for flag, name in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in facts), "")
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores{vectors}"
 
 
 def slug(text):
