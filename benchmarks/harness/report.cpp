@@ -20,6 +20,7 @@ void replace_file(const std::string& path, const std::string& text) {
   std::filesystem::rename(path + ".new", path);
 }
 
+std::string error_text(double error) { return error < 0 ? "not checked" : fmt::format("{:.1e}", error); }
 std::string or_dash(double value, int digits) { return value > 0 ? fmt::format("{:.{}f}", value, digits) : "-"; }
 
 }  // namespace
@@ -28,14 +29,16 @@ std::string table(const std::vector<Row>& rows, const std::vector<double>& over_
   std::string text =
       "| benchmark | shape | tokens | routing | type | contender | us | p10 | p90 | TFLOP/s | GB/s | % of floor | x "
       "peer "
-      "| max error |\n| --- | --- | --: | --- | --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |\n";
+      "| max error | norm error |\n| --- | --- | --: | --- | --- | --- | --: | --: | --: | --: | --: | --: | --: | --: "
+      "| --: |\n";
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const Row& r = rows[i];
     const double us = r.timing.median_us;
-    text += fmt::format("| {} | {} | {} | {} | {} | {} | {:.1f} | {:.1f} | {:.1f} | {} | {} | {} | {} | {:.1e} |\n",
+    text += fmt::format("| {} | {} | {} | {} | {} | {} | {:.1f} | {:.1f} | {:.1f} | {} | {} | {} | {} | {} | {} |\n",
                         r.benchmark, r.shape, r.tokens, r.routing, r.dtype, r.contender, us, r.timing.p10_us,
                         r.timing.p90_us, or_dash(r.work.flops / us * 1e-6, 3), or_dash(r.work.bytes / us * 1e-3, 1),
-                        or_dash(100 * r.floor_us / us, 1), or_dash(over_peer[i], 2), r.max_error);
+                        or_dash(100 * r.floor_us / us, 1), or_dash(over_peer[i], 2), error_text(r.max_error),
+                        error_text(r.norm_error));
   }
   return text;
 }

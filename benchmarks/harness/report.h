@@ -16,10 +16,10 @@ struct Row {
   std::string benchmark, shape, routing, dtype, contender;
   int64_t tokens = 0;
   Timing timing = {};
-  kernels::Work work = {};     // without padding
-  double floor_us = 0;    // what the cost file allows; 0: no cost file
-  double max_error = 0;   // largest difference to the f64 reference, relative to the largest element
-  double norm_error = 0;  // norm of the differences, relative to the norm of the reference
+  kernels::Work work = {};  // without padding
+  double floor_us = 0;      // what the cost file allows; 0: no cost file
+  double max_error = 0;     // largest difference to the f64 reference, relative to the largest element; -1: not checked
+  double norm_error = 0;    // norm of the differences, relative to the norm of the reference
 };
 
 class ResultFiles {
