@@ -28,7 +28,8 @@ nlohmann::json read_json(const std::string& path) {
 
 // The case's files in our config: a Mixtral-shaped model, constant learning rate, no auxiliary loss.
 Config case_config(const nlohmann::json& model, const nlohmann::json& training, int64_t micro_batch,
-                   const std::string& dtype, int64_t threads, int64_t expert_parallel, int64_t num_ranks) {
+                   const std::string& dtype, const std::string& device, int64_t threads, int64_t expert_parallel,
+                   int64_t num_ranks) {
   const auto text = fmt::format(
       "model: {{vocab_size: {}, hidden_size: {}, num_hidden_layers: {}, num_attention_heads: {}, num_key_value_heads: "
       "{}, "
@@ -40,7 +41,7 @@ Config case_config(const nlohmann::json& model, const nlohmann::json& training, 
       "adam_beta2: {}, "
       "adam_eps: {}, clip_grad: {}}}\n"
       "parallel: {{expert_model_parallel_size: {}}}\n"
-      "device: {{threads: {}}}\n",
+      "device: {{type: {}, threads: {}}}\n",
       model["vocab_size"].get<int64_t>(), model["hidden_size"].get<int64_t>(),
       model["num_hidden_layers"].get<int64_t>(), model["num_attention_heads"].get<int64_t>(),
       model["num_key_value_heads"].get<int64_t>(), model["head_dim"].get<int64_t>(),
@@ -51,7 +52,7 @@ Config case_config(const nlohmann::json& model, const nlohmann::json& training, 
       training["sequence"].get<int64_t>(), dtype, training["seed"].get<int64_t>(),
       training["learning_rate"].get<double>(), training["weight_decay"].get<double>(), training["beta1"].get<double>(),
       training["beta2"].get<double>(), training["epsilon"].get<double>(), training["max_grad_norm"].get<double>(),
-      expert_parallel, threads);
+      expert_parallel, device, threads);
   return parse_config(text, "case", {}, num_ranks);
 }
 
@@ -68,7 +69,7 @@ std::vector<int32_t> read_tokens(const std::string& path) {
 
 int run_bench(int argc, char** argv, Comm& comm) {
   CLI::App app("Time full training steps on a shared case; prints one line of json", "switchyard bench");
-  std::string what, directory = "build/peers_case", dtype = "f32";
+  std::string what, directory = "build/peers_case", dtype = "f32", device = "cpu";
   int64_t threads = 0, expert_parallel = 1;
   bool no_overlap = false;
   app.add_option("what", what, "step")->required()->check(CLI::IsMember({"step"}));
@@ -76,6 +77,7 @@ int run_bench(int argc, char** argv, Comm& comm) {
   app.add_option("--threads", threads, "CPU threads per rank; 0: the cores this rank may use");
   app.add_option("--expert-parallel", expert_parallel, "ranks that share the experts");
   app.add_option("--dtype", dtype, "f32, bf16 or f64");
+  app.add_option("--device", device, "cpu or cuda")->check(CLI::IsMember({"cpu", "cuda"}));
   app.add_flag("--no-overlap", no_overlap, "await every transfer where it starts, to see what hiding transfers gains");
   try {
     app.parse(argc, argv);
@@ -85,7 +87,7 @@ int run_bench(int argc, char** argv, Comm& comm) {
   const auto model = read_json(directory + "/config.json"), training = read_json(directory + "/case.json");
   const int64_t batch = training["batch"], length = training["sequence"], steps = training["steps"];
   const int64_t micro = batch / comm.size();
-  const Config config = case_config(model, training, micro, dtype, threads, expert_parallel, comm.size());
+  const Config config = case_config(model, training, micro, dtype, device, threads, expert_parallel, comm.size());
   const std::vector<int32_t> tokens = read_tokens(directory + "/tokens.bin");
 
   const std::unique_ptr<Mesh> mesh = make_mesh(config, comm);
