@@ -14,14 +14,14 @@
 
 namespace sy {
 
-namespace {
-
 std::string cpu_value(const std::string& key) {
   std::ifstream file("/proc/cpuinfo");
   for (std::string line; std::getline(file, line);)
     if (line.starts_with(key)) return line.substr(line.find(':') + 2);
   return "";
 }
+
+namespace {
 
 bool cpu_has(const std::string& flag) {
   return (" " + cpu_value("flags") + " ").find(" " + flag + " ") != std::string::npos;
