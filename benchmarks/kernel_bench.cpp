@@ -124,13 +124,5 @@ int run(int argc, char** argv) {
 }  // namespace sy::bench
 
 int main(int argc, char** argv) {
-  try {
-    return sy::bench::run(argc, argv);
-  } catch (const sy::UserError& e) {
-    fmt::print(stderr, "kernel_bench: {}\n", e.what());
-    return 2;
-  } catch (const std::exception& e) {
-    fmt::print(stderr, "kernel_bench: {}\n", e.what());
-    return 1;
-  }
+  return sy::bench::run_program("kernel_bench", [&] { return sy::bench::run(argc, argv); });
 }

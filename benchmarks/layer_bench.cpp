@@ -3,8 +3,8 @@
 //
 // The router is made to follow a routing: feature 0 of every token is 1 and the router's weights on it are the
 // logarithm of the experts' popularity, so that uniform noise of the other features decides between equally popular
-// ones. FLOPs are 6 T K n d forward and 18 T K n d with backward (routed experts only; nothing that is recomputed or
-// padded).
+// ones. To a router `uniform` and `multinomial` are the same, and `hot` sends every token to expert 0.
+// FLOPs are 6 T K n d forward and 18 T K n d with backward (routed experts only; nothing recomputed or padded).
 #include <fmt/format.h>
 
 #include <chrono>
@@ -140,7 +140,6 @@ class Layer {
       for (int64_t t = 0; t < tokens_; ++t) x[static_cast<std::size_t>(t * hidden)] = T(Acc<T>(1));
       ctx_->copy_from_host(x_, x.data());
     });
-    // One expert in each token's list is the most that `hot` can mean for a router.
     std::vector<double> likelihood = popularity(routing, moe.num_experts, k_);
     if (routing == "hot") likelihood[0] = 1e3;
     const Pattern noise(3, 1.0 / std::sqrt(static_cast<double>(hidden)));
@@ -262,13 +261,5 @@ int run(int argc, char** argv) {
 }  // namespace sy::bench
 
 int main(int argc, char** argv) {
-  try {
-    return sy::bench::run(argc, argv);
-  } catch (const sy::UserError& e) {
-    fmt::print(stderr, "layer_bench: {}\n", e.what());
-    return 2;
-  } catch (const std::exception& e) {
-    fmt::print(stderr, "layer_bench: {}\n", e.what());
-    return 1;
-  }
+  return sy::bench::run_program("layer_bench", [&] { return sy::bench::run(argc, argv); });
 }

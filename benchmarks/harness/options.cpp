@@ -53,4 +53,16 @@ std::string command_line(int argc, char** argv) {
   return text;
 }
 
+int run_program(const char* name, const std::function<int()>& run) {
+  try {
+    return run();
+  } catch (const UserError& e) {
+    fmt::print(stderr, "{}: {}\n", name, e.what());
+    return 2;
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "{}: {}\n", name, e.what());
+    return 1;
+  }
+}
+
 }  // namespace sy::bench

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -27,5 +28,7 @@ DType dtype_of(const Options& options);
 // Microseconds of `work` by the cost file; 0 without one.
 double floor_us(const Options& options, const kernels::Work& work);
 std::string command_line(int argc, char** argv);
+// Exit code of `run`; an error is one line behind the program's name: 2 for a user's mistake, otherwise 1.
+int run_program(const char* name, const std::function<int()>& run);
 
 }  // namespace sy::bench
