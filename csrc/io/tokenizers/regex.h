@@ -1,10 +1,12 @@
 // Regular expressions of tokenizer files, which are written for Oniguruma, run by PCRE2 (compiled to machine code).
-// Both take Unicode's properties from version 14. What differs is translated, or refused where it cannot be:
+// What differs is translated, or refused where it cannot be:
 //   \s \S        PCRE2 counts U+180E as a space: written out as the property White_Space
 //   x{1,3}+      greedy in Oniguruma's Ruby syntax: repeats the interval; possessive in PCRE2
 //   \uHHHH       \x{HHHH}
 //   ^ $          match at every line
 //   \w \b \h \v, [a[b]], [a&&b]   mean something else in PCRE2: refused
+// Properties such as \p{L} are those of PCRE2's Unicode version (14 for 10.42); characters that a later version assigned,
+// such as U+11BC0, are cut differently by a library that knows them.
 // (?i:...) agrees for the contractions that these files hold: no single character folds to two of their letters.
 #pragma once
 
