@@ -89,7 +89,7 @@ TEST_P(GoldenTokenizer, ThreadsThatShareATokenizerGetTheSameIds) {
 TEST_P(GoldenTokenizer, AWordOfAMegabyteTakesNoQuadraticTime) {
   // Quadratic time would be minutes: 10^12 steps.
   const auto start = std::chrono::steady_clock::now();
-  for (const char* part : {"a", "ab", " ", "7", "\xe6\x97\xa5"}) {
+  for (const char* part : {"a", "the", " ", "7", "\xe6\x97\xa5"}) {
     std::string word;
     while (word.size() < 1'000'000) word += part;
     EXPECT_GT(tokenizer_->encode(word).size(), 0u);
