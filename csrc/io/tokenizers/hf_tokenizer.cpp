@@ -47,6 +47,15 @@ std::vector<std::string> tokens_by_id(const Component& root, const std::vector<A
   return tokens;
 }
 
+// What the decoder starts from: the reference decodes a normalised added token to its normalised content.
+std::vector<std::string> decoder_tokens(std::vector<std::string> tokens, const std::vector<AddedToken>& added,
+                                        const Normalizer& normalizer) {
+  std::string storage;
+  for (const AddedToken& token : added)
+    if (token.normalized) tokens[static_cast<std::size_t>(token.id)] = normalizer.apply(token.content, storage);
+  return tokens;
+}
+
 }  // namespace
 
 HfTokenizer::HfTokenizer(const std::string& path) : HfTokenizer(path, Component{parse_file(path), path, ""}) {}
@@ -60,7 +69,7 @@ HfTokenizer::HfTokenizer(const std::string& path, const Component& root)
       added_in_text_(added_, /*normalized=*/false, normalizer_),
       added_in_normalized_(added_, /*normalized=*/true, normalizer_),
       tokens_(tokens_by_id(root, added_)),
-      decoder_(section(root, "decoder"), tokens_),
+      decoder_(section(root, "decoder"), decoder_tokens(tokens_, added_, normalizer_)),
       eod_id_(find_eod_id(path, tokens_)),
       special_ids_(read_special_ids(section(root, "post_processor"))) {}
 
