@@ -104,8 +104,9 @@ INSTANTIATE_TEST_SUITE_P(Forms, GoldenTokenizer,
 
 bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
 
+// Not Metaspace: it sets no space before a text that has one, and the decoder takes one away all the same.
 TEST(HfTokenizer, DecodeInvertsEncodeForValidText) {
-  for (const char* form : {"gpt2", "llama3", "deepseek", "smollm", "llama2", "mistral"}) {
+  for (const char* form : {"gpt2", "llama3", "deepseek", "smollm", "llama2"}) {
     const auto tokenizer = make_tokenizer(kFolder + form + ".json");
     int num_texts = 0;
     for (const std::string& text : read_json("texts.json").get<std::vector<std::string>>()) {
