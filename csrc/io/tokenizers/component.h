@@ -15,7 +15,7 @@ struct Component {
   const nlohmann::json& json;
   std::string file, path;
 
-  std::string place() const { return file + ": " + path; }
+  std::string place() const { return path.empty() ? file : file + ": " + path; }
   bool is_null() const { return json.is_null(); }
 
   const nlohmann::json& at(const char* key) const {
