@@ -47,7 +47,8 @@ void describe(DataConfig& config, Fields& fields) {
   fields.field("train_data_path", config.train_data_path, "training corpora, in place of data_path; same form");
   fields.field("valid_data_path", config.valid_data_path, "validation corpora, used whole");
   fields.field("test_data_path", config.test_data_path, "test corpora, used whole");
-  fields.field("tokenizer", config.tokenizer, "tokenizer the corpora were made with: bytes");
+  fields.field("tokenizer", config.tokenizer,
+               "tokenizer the corpora were made with: bytes, or the path of a Hugging Face tokenizer.json");
   fields.field("reset_attention_mask", config.reset_attention_mask, "tokens attend only within their own document");
   fields.field("seed", config.seed, "seed of the order of documents and samples; -1 takes train.seed", {.min = -1});
   const bool separate =

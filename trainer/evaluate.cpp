@@ -11,13 +11,10 @@ namespace sy {
 
 namespace {
 
-// Bytes of text that a target stands for, by token id; end-of-document tokens stand for none.
+// Bytes of text that a target stands for, by token id.
 std::vector<int64_t> bytes_per_token(const Tokenizer& tokenizer) {
   std::vector<int64_t> bytes(static_cast<std::size_t>(tokenizer.vocab_size()));
-  for (std::size_t id = 0; id < bytes.size(); ++id) {
-    const auto token = static_cast<int32_t>(id);
-    bytes[id] = static_cast<int64_t>(tokenizer.decode(std::span<const int32_t>(&token, 1)).size());
-  }
+  for (std::size_t id = 0; id < bytes.size(); ++id) bytes[id] = tokenizer.token_bytes(static_cast<int32_t>(id));
   return bytes;
 }
 

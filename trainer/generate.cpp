@@ -158,7 +158,7 @@ int run_generate(int argc, char** argv) {
   Decoder decoder(*ctx, config.model, config.moe,
                   {.dtype = training_dtype(config.train.dtype), .seed = static_cast<uint64_t>(config.train.seed)});
   load_checkpoint(*ctx, decoder, nullptr, reader);
-  const auto tokenizer = make_tokenizer(config.data.tokenizer);
+  const auto tokenizer = make_tokenizer(config.data.tokenizer, config.model.vocab_size);
   const auto texts = generate_texts(*ctx, decoder, *tokenizer, prompts, options);
   for (std::size_t i = 0; i < texts.size(); ++i) fmt::print("{}{}\n", prompts[i], texts[i]);
   return 0;

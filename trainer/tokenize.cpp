@@ -1,55 +1,23 @@
 #include "trainer/tokenize.h"
 
 #include <fmt/core.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <chrono>
-#include <cstdio>
+#include <optional>
 
-#include "csrc/core/check.h"
 #include "csrc/io/text_source.h"
+#include "trainer/progress.h"
 
 namespace sy {
-namespace {
-
-// One line on stderr: redrawn on a terminal, otherwise a new line every ten seconds.
-class TokenizeProgress {
- public:
-  void operator()(int64_t done_bytes, int64_t total_bytes) {
-    const double now = std::chrono::duration<double>(Clock::now() - start_).count();
-    if (now < next_) return;
-    next_ = now + (terminal_ ? 0.2 : 10.0);
-    const double rate = static_cast<double>(done_bytes) / now;
-    const double left = static_cast<double>(total_bytes - done_bytes) / rate;
-    fmt::print(stderr, "{}tokenize {:3.0f}%  {:.1f} MB/s  {:.0f} s left{}", terminal_ ? "\r" : "",
-               100.0 * static_cast<double>(done_bytes) / static_cast<double>(total_bytes), rate / 1e6, left,
-               terminal_ ? "   " : "\n");
-    std::fflush(stderr);
-    shown_ = true;
-  }
-  double finish() {
-    if (shown_ && terminal_) fmt::print(stderr, "\n");
-    return std::chrono::duration<double>(Clock::now() - start_).count();
-  }
-
- private:
-  using Clock = std::chrono::steady_clock;
-  Clock::time_point start_ = Clock::now();
-  bool terminal_ = ::isatty(STDERR_FILENO) == 1;
-  double next_ = terminal_ ? 0.2 : 10.0;
-  bool shown_ = false;
-};
-
-}  // namespace
-
 int run_tokenize(int argc, char** argv) {
   TokenizeOptions options;
   CLI::App app("Turns text (*.txt) and JSON lines (*.jsonl) into a token corpus <prefix>.bin/.idx",
                "switchyard tokenize");
   app.add_option("--input", options.inputs, "input files")->required()->expected(1, -1);
   app.add_option("--output-prefix", options.output_prefix, "writes <prefix>.bin and <prefix>.idx")->required();
-  app.add_option("--tokenizer", options.tokenizer, "tokenizer: bytes")->capture_default_str();
+  app.add_option("--tokenizer", options.tokenizer, "bytes, or the path of a Hugging Face tokenizer.json")
+      ->capture_default_str();
   std::string format = "auto", split_at = "none";
   app.add_option("--format", format, "what the inputs are; auto goes by the extension")
       ->check(CLI::IsMember({"auto", "text", "jsonl"}))
@@ -64,6 +32,8 @@ int run_tokenize(int argc, char** argv) {
   auto* separator = app.add_option("--document-separator", options.document_separator,
                                    "documents are separated by lines equal to this")
                         ->excludes(split);
+  app.add_flag("--add-special-tokens", options.add_special_ids,
+               "put the tokenizer's own special tokens, such as <s>, around every document");
   app.add_flag("--overwrite", options.overwrite, "replace an existing corpus");
   try {
     app.parse(argc, argv);
@@ -74,10 +44,21 @@ int run_tokenize(int argc, char** argv) {
   if (split_at == "blank") options.split = DocumentSplit::kBlankLines;
   if (separator->count() > 0) options.split = DocumentSplit::kSeparatorLine;
 
-  TokenizeProgress progress;
-  options.progress = [&](int64_t done, int64_t total) { progress(done, total); };
+  const auto start = std::chrono::steady_clock::now();
+  std::optional<Progress> progress;  // made when the inputs are known to be readable
+  options.progress = [&](int64_t done, int64_t total) {
+    if (!progress) {
+      progress.emplace(ProgressOptions{.label = "tokenize",
+                                       .total = total,
+                                       .unit = ProgressOptions::Unit::kBytes,
+                                       .style = default_progress_style(/*rank=*/0),
+                                       .width = terminal_width()});
+    }
+    progress->update(done);
+  };
   const TokenizeReport report = tokenize_files(options);
-  const double seconds = progress.finish();
+  progress->finish();
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   fmt::print("{}.bin/.idx: {} documents, {} tokens ({}), {} bytes of text, {:.1f} s\n", options.output_prefix,
              report.num_documents, report.num_tokens, report.dtype, report.text_bytes, seconds);
   if (report.num_empty_documents > 0)

@@ -106,7 +106,7 @@ Run::Run(Config config, Comm& comm, StopSignals& signals)
       sampler_(config_.train.micro_batch_size, config_.train.global_batch_size, mesh_->data().size(),
                mesh_->data_rank()) {
   const TrainConfig& t = config_.train;
-  tokenizer_ = make_tokenizer(config_.data.tokenizer);
+  tokenizer_ = make_tokenizer(config_.data.tokenizer, config_.model.vocab_size);
   data_ = open_train_data(config_.data, t.seq_length, config_.model.vocab_size, t.seed);
   if (t.eval_iters > 0)
     eval_sets_ = open_eval_data(config_.data, Split::kValid, t.seq_length, config_.model.vocab_size);
@@ -360,11 +360,11 @@ void Run::show_sample() {
              config_.logging.run_dir, config_.logging.tensorboard ? "tensorboard/, " : "");
   // A model that several ranks share generates after it was loaded by one.
   const bool is_whole = mesh_->tensor().size() == 1 && mesh_->expert().size() == 1;
-  if (config_.data.tokenizer != "bytes" || !is_whole || !can_generate(*decoder_)) return;
+  if (!is_whole || !can_generate(*decoder_)) return;
   const std::string prompt = "And the LORD said";
   SampleOptions options;
-  options.max_new_tokens =
-      std::min<int64_t>(200, config_.model.max_position_embeddings - static_cast<int64_t>(prompt.size()));
+  options.max_new_tokens = std::min<int64_t>(
+      200, config_.model.max_position_embeddings - static_cast<int64_t>(tokenizer_->encode(prompt).size()));
   if (options.max_new_tokens <= 0) return;  // a context too short to show anything
   options.temperature = 0.7;
   options.seed = static_cast<uint64_t>(config_.train.seed);

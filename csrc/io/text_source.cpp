@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <exception>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -111,6 +112,49 @@ void read_jsonl(const std::string& path, const std::string& key, const DocumentC
   });
 }
 
+// Encodes documents in batches, each batch by all threads, and hands them on in order.
+class ParallelEncoder {
+ public:
+  using Encode = std::function<void(std::string_view text, std::vector<int32_t>& ids)>;
+  using Write = std::function<void(std::string_view text, const std::vector<int32_t>& ids)>;
+
+  ParallelEncoder(Encode encode, Write write) : encode_(std::move(encode)), write_(std::move(write)) {}
+
+  void add(std::string_view text) {
+    if (count_ == texts_.size()) {
+      texts_.emplace_back();
+      ids_.emplace_back();
+    }
+    texts_[count_++] = text;
+    batch_bytes_ += text.size();
+    if (batch_bytes_ >= kBatchBytes || count_ >= kBatchDocuments) flush();
+  }
+  void flush() {
+    std::exception_ptr error;
+#pragma omp parallel for schedule(dynamic)
+    for (std::size_t d = 0; d < count_; ++d) {
+      try {
+        encode_(texts_[d], ids_[d]);
+      } catch (...) {  // may not leave the parallel region
+#pragma omp critical(sy_encode_error)
+        error = std::current_exception();
+      }
+    }
+    if (error) std::rethrow_exception(error);
+    for (std::size_t d = 0; d < count_; ++d) write_(texts_[d], ids_[d]);
+    count_ = batch_bytes_ = 0;
+  }
+
+ private:
+  // Long enough to occupy many threads, short beside any machine's memory.
+  static constexpr std::size_t kBatchBytes = 16 << 20, kBatchDocuments = 1 << 16;
+  Encode encode_;
+  Write write_;
+  std::vector<std::string> texts_;  // the first count_ are in use; the rest keep their memory
+  std::vector<std::vector<int32_t>> ids_;
+  std::size_t count_ = 0, batch_bytes_ = 0;
+};
+
 }  // namespace
 
 void read_documents(const std::string& path, const TokenizeOptions& options, const DocumentCallback& on_document,
@@ -143,19 +187,26 @@ TokenizeReport tokenize_files(const TokenizeOptions& options) {
   IndexedDatasetBuilder builder(options.output_prefix, dtype, options.overwrite);
   TokenizeReport report;
   report.dtype = token_dtype_name(dtype);
-  std::vector<int32_t> ids;
+  const SpecialIds special = options.add_special_ids ? tokenizer->special_ids() : SpecialIds{};
+  ParallelEncoder encoder(
+      [&](std::string_view text, std::vector<int32_t>& ids) {
+        ids.assign(special.before.begin(), special.before.end());
+        tokenizer->encode_append(text, ids);
+        ids.insert(ids.end(), special.after.begin(), special.after.end());
+        if (options.append_eod) ids.push_back(tokenizer->eod_id());
+      },
+      [&](std::string_view text, const std::vector<int32_t>& ids) {
+        builder.add_tokens(ids);
+        builder.end_sequence();
+        builder.end_document();
+        report.text_bytes += static_cast<int64_t>(text.size());
+      });
   const auto on_document = [&](std::string_view text) {
     if (text.empty()) {
       ++report.num_empty_documents;
-      return;
+    } else {
+      encoder.add(text);
     }
-    ids.clear();
-    tokenizer->encode_append(text, ids);
-    if (options.append_eod) ids.push_back(tokenizer->eod_id());
-    builder.add_tokens(ids);
-    builder.end_sequence();
-    builder.end_document();
-    report.text_bytes += static_cast<int64_t>(text.size());
   };
   constexpr int64_t kReportEveryBytes = 1 << 20;
   int64_t done_bytes = 0, reported_bytes = 0;
@@ -166,6 +217,7 @@ TokenizeReport tokenize_files(const TokenizeOptions& options) {
     options.progress(done_bytes, total_bytes);
   };
   for (const std::string& path : options.inputs) read_documents(path, options, on_document, on_bytes);
+  encoder.flush();
   if (options.progress) options.progress(done_bytes, total_bytes);
 
   report.num_documents = builder.num_documents();

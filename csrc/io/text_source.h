@@ -1,7 +1,8 @@
 // Text and JSONL files -> documents -> a Megatron .bin/.idx corpus: the core of `switchyard tokenize`.
 //
 // Text files are raw bytes of any encoding, one document per file unless split at blank or separator lines. JSONL files
-// hold one document per line, the string under `json_key`. Documents without text are skipped and counted.
+// hold one document per line, the string under `json_key`. Documents without text are skipped and counted. Documents
+// are encoded by all OpenMP threads and written in their order: the corpus does not depend on the number of threads.
 #pragma once
 
 #include <cstdint>
@@ -33,6 +34,7 @@ struct TokenizeOptions {
   std::string document_separator;  // only for kSeparatorLine
   std::string json_key = "text";
   bool append_eod = true;
+  bool add_special_ids = false;  // the tokenizer's own around every document, inside the end-of-document id
   bool overwrite = false;
   // Called now and then, and once at the end, with input bytes done and in all.
   std::function<void(int64_t done_bytes, int64_t total_bytes)> progress;

@@ -49,7 +49,7 @@ output="$(user "" "scripts/setup --list --train-only")"
 [[ $output == *openmpi-bin* && $output != *libgtest-dev* ]] || fail "--list --train-only: $output"
 
 # The probe's libraries and the MPI launcher come from the prefix; the compiler and cmake are the system's.
-pretend="libfmt-dev libyaml-cpp-dev nlohmann-json3-dev libcli11-dev libxxhash-dev libopenmpi-dev openmpi-bin"
+pretend="libfmt-dev libyaml-cpp-dev nlohmann-json3-dev libcli11-dev libxxhash-dev libpcre2-dev libutf8proc-dev libopenmpi-dev openmpi-bin"
 echo "--- --prefix unpacks them"
 if ! user "$pretend" "scripts/setup --train-only --prefix .local/prefix" >"$folder/setup.log" 2>&1; then
   cat "$folder/setup.log"
@@ -63,7 +63,8 @@ tail -n 1 "$folder/setup.log"
 echo "--- cmake finds them in the prefix; the program builds and runs on two ranks"
 user "" "source .local/prefix/env.sh && cd '$folder/home/probe' && cmake -G Ninja -B build . && ninja -C build" \
   >"$folder/build.log" 2>&1 || { cat "$folder/build.log"; fail "the probe does not build against the prefix"; }
-for name in fmt_DIR yaml-cpp_DIR nlohmann_json_DIR CLI11_DIR MPI_CXX_COMPILER XXHASH_LIBDIR; do
+for name in fmt_DIR yaml-cpp_DIR nlohmann_json_DIR CLI11_DIR MPI_CXX_COMPILER XXHASH_LIBDIR PCRE2_LIBDIR \
+  UTF8PROC_LIBDIR; do
   grep -qE "found $name $folder/sy/.local/prefix/usr/" "$folder/build.log" ||
     fail "$name is not from the prefix: $(grep "found $name" "$folder/build.log")"
 done

@@ -1,5 +1,7 @@
 #include "csrc/io/text_source.h"
 
+#include <omp.h>
+
 #include "csrc/io/tokenizer.h"
 #include "tests/csrc/io/corpus_fixture.h"
 #include "trainer/tokenize.h"
@@ -158,6 +160,43 @@ TEST_F(TextSourceTest, ProgressGrowsToTheInputBytes) {
   tokenize_files(o);
   EXPECT_TRUE(std::is_sorted(done.begin(), done.end()));
   EXPECT_EQ(done.back(), static_cast<int64_t>(content.size()) + 15);
+}
+
+TEST_F(TextSourceTest, TheCorpusIsTheSameForAnyNumberOfThreads) {
+  std::string lines;
+  for (int i = 0; i < 2000; ++i)
+    lines += "{\"text\": \"" + std::string(static_cast<std::size_t>(i % 97), 'a') + " document " + std::to_string(i) +
+             "\"}\n";
+  const std::string file = write_file("a.jsonl", lines);
+  const auto corpus_of = [&](int threads, const std::string& tokenizer) {
+    TokenizeOptions o = options({file});
+    o.overwrite = true;
+    o.tokenizer = tokenizer;
+    omp_set_num_threads(threads);
+    tokenize_files(o);
+    return read_file(path("out.bin")) + read_file(path("out.idx"));
+  };
+  const int usual = omp_get_max_threads();
+  for (const std::string tokenizer : {"bytes", SY_SOURCE_DIR "/tests/golden/tokenizers/llama3.json"}) {
+    const std::string of_one = corpus_of(1, tokenizer);
+    EXPECT_EQ(corpus_of(2, tokenizer), of_one);
+    EXPECT_EQ(corpus_of(7, tokenizer), of_one);
+  }
+  omp_set_num_threads(usual);
+}
+
+TEST_F(TextSourceTest, SpecialTokensStandAroundEveryDocumentOnlyWhenAskedFor) {
+  TokenizeOptions o = options({write_file("a.jsonl", "{\"text\": \"a\"}\n{\"text\": \"b\"}\n")});
+  o.tokenizer = SY_SOURCE_DIR "/tests/golden/tokenizers/llama2.json";
+  EXPECT_EQ(tokenize_files(o).num_tokens, 4);
+  o.overwrite = o.add_special_ids = true;
+  EXPECT_EQ(tokenize_files(o).num_tokens, 6);
+  const IndexedDataset corpus(path("out"));
+  std::vector<int32_t> ids(6);
+  corpus.read(0, 6, ids.data());
+  EXPECT_EQ(ids[0], 1);  // <s>
+  EXPECT_EQ(ids[2], 2);  // </s>, the end of the document
+  EXPECT_EQ(ids[3], 1);
 }
 
 TEST_F(TextSourceTest, CommandLineMakesTheCorpusItsOptionsSay) {

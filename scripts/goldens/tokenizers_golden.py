@@ -1,0 +1,204 @@
+"""Tiny tokenizers of each published form, and what the `tokenizers` library makes of difficult texts with them.
+
+Writes tests/golden/tokenizers/<form>.json (a tokenizer.json), texts.json, and <form>.expected.json with, for each text,
+the ids, and, for seeded random ids, the decoded text (special tokens kept).
+"""
+
+import json
+import random
+from pathlib import Path
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+ROOT = Path(__file__).resolve().parents[2]
+OUT = ROOT / "tests" / "golden" / "tokenizers"
+VOCABULARY = 420
+
+LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
+    r"\s+(?!\S)|\s+"
+)
+QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+DEEPSEEK = (
+    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|"
+    r"\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+CORPUS = [
+    "The quick brown fox jumps over the lazy dog. It's what they'll do; we've seen that before, haven't we?",
+    "Im Anfang war das Wort, und das Wort war bei Gott. Über größere Straßen fährt man schneller.",
+    "Все счастливые семьи похожи друг на друга, каждая несчастливая семья несчастлива по-своему.",
+    "子曰：學而時習之，不亦說乎？有朋自遠方來，不亦樂乎？ 今日は良い天気ですね。カタカナ",
+    "for (int i = 0; i < 100; ++i) {\n    if (values[i] != nullptr) return static_cast<int>(values[i]->size());\n}\n",
+    "def train(step, batch):\n\tloss = model(batch)  # 2024-01-31 12345678 3.14159\n\treturn loss / 1000\n",
+    "Emoji 😀 🎉 👩‍👩‍👧 and accents: é e\u0301 ñ n\u0303 ﬁne; İstanbul, ſtraße, ½ Ⅷ ٣٤",
+] * 20
+
+TEXTS = [
+    "",
+    " ",
+    "a",
+    "Hello world",
+    "  leading and trailing  ",
+    "It's 'S 'T 'RE we'VE I'M they'LL he'D o'clock 'ſ",
+    "1 12 123 1234 12345678 3.14 ½ Ⅷ ٣٤ x1y22z333",
+    "tabs\tand\nnew\r\nlines\n\n\nthree \n two  \n  end\n",
+    "     five spaces,\u00a0no-break\u3000ideographic\u2003em\u180emongolian\u0085next\u2028line",
+    "Größere Straßen, ÄÖÜ; e\u0301 n\u0303 Å \u212b \u1e9b\u0323 \uac00 \u1100\u1161\u11a8 q\u0307\u0323",
+    "Все счастливые семьи похожи — друг на друга…",
+    "子曰：學而時習之，不亦說乎？カタカナとひらがな 汉字123abc",
+    "😀🎉 👩‍👩‍👧 🇩🇪 ❤️ z\u0335\u0321a\u0300\u0301\u0302lgo",
+    "if (a<b && c>=d) { return x[i]->y; } // ---- ==== ####",
+    "https://example.org/path?q=1&r=%20#frag user@mail.de $5,00 50% #tag @name",
+    "\x00\x01\x02\x07\x1b[0m\x7f control \ufeff bom \ufffd \U0010ffff \ue000",
+    "<s>text</s> <|endoftext|>after<|endoftext|><|endoftext|>",
+    "a<|pad|>b <|pad|> c  <|left|>  d  <|right|>  e",
+    "a word alone, swordfish words word. word_ wordé é|word|",
+    "▁ ▁▁ metaspace▁inside <0x0A> <unk>",
+    "supercalifragilisticexpialidocious" * 3,
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "日本語" * 30,
+]
+
+ADDED = [
+    AddedToken("<|pad|>", special=True),
+    AddedToken("<|left|>", lstrip=True),
+    AddedToken("<|right|>", rstrip=True, normalized=False),
+    AddedToken("word", single_word=True, normalized=True),
+]
+
+
+def byte_level(pre_tokenizer, normalizer=None, post_processor=None, **model):
+    tokenizer = Tokenizer(models.BPE(**model))
+    if normalizer is not None:
+        tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = post_processor or processors.ByteLevel(trim_offsets=False)
+    tokenizer.train_from_iterator(
+        CORPUS,
+        trainers.BpeTrainer(
+            vocab_size=VOCABULARY,
+            special_tokens=["<|endoftext|>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    return tokenizer
+
+
+def split(pattern, behavior="isolated"):
+    return pre_tokenizers.Split(Regex(pattern), behavior)
+
+
+def bytes_without_regex():
+    return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+
+
+def sentencepiece(normalizer, pre_tokenizer, decoder=None):
+    """Llama-2's form: characters, 256 byte tokens for what has none."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    if normalizer is not None:
+        tokenizer.normalizer = normalizer
+    if pre_tokenizer is not None:
+        tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.decoder = decoder or decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    # Merges are learnt on words, although the finished tokenizer merges across whole texts.
+    words = [word for line in CORPUS for word in line.replace(" ", " ▁").split(" ")]
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        limit_alphabet=70,
+        special_tokens=["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)],
+        show_progress=False,
+    )
+    learner = Tokenizer(models.BPE(unk_token="<unk>"))
+    learner.train_from_iterator(words, trainer)
+    model = json.loads(learner.to_str())["model"]
+    whole = json.loads(tokenizer.to_str())
+    whole["model"]["vocab"], whole["model"]["merges"] = model["vocab"], model["merges"]
+    tokenizer = Tokenizer.from_str(json.dumps(whole))
+    tokenizer.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in ["<unk>", "<s>", "</s>"]])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)]
+    )
+    return tokenizer
+
+
+def template():
+    return processors.Sequence(
+        [
+            processors.ByteLevel(trim_offsets=False),
+            processors.TemplateProcessing(
+                single="<|endoftext|> $A", pair="$A $B", special_tokens=[("<|endoftext|>", 0)]
+            ),
+        ]
+    )
+
+
+FORMS = {
+    "gpt2": lambda: byte_level(pre_tokenizers.ByteLevel(add_prefix_space=False)),
+    "prefix_space": lambda: byte_level(pre_tokenizers.ByteLevel(add_prefix_space=True)),
+    "llama3": lambda: byte_level(
+        pre_tokenizers.Sequence([split(LLAMA3), bytes_without_regex()]), post_processor=template(), ignore_merges=True
+    ),
+    "qwen2": lambda: byte_level(
+        pre_tokenizers.Sequence([split(QWEN2), bytes_without_regex()]), normalizer=normalizers.NFC()
+    ),
+    "deepseek": lambda: byte_level(
+        pre_tokenizers.Sequence(
+            [split(r"\p{N}{1,3}"), split("[一-龥\u3040-ゟ゠-ヿ]+"), split(DEEPSEEK), bytes_without_regex()]
+        ),
+        normalizer=normalizers.Sequence([]),
+    ),
+    "smollm": lambda: byte_level(
+        pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    ),
+    "behaviors": lambda: byte_level(
+        pre_tokenizers.Sequence(
+            [
+                split(r"[,;]", "merged_with_previous"),
+                split(r"[(<]", "merged_with_next"),
+                split(r"=", "contiguous"),
+                split(r"\t", "removed"),
+                pre_tokenizers.Digits(False),
+                bytes_without_regex(),
+            ]
+        )
+    ),
+    "llama2": lambda: sentencepiece(
+        normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]), None
+    ),
+    "mistral": lambda: sentencepiece(None, pre_tokenizers.Metaspace("▁", prepend_scheme="first", split=False)),
+    "metaspace": lambda: sentencepiece(None, pre_tokenizers.Metaspace("▁", prepend_scheme="always", split=True), decoders.Metaspace()),
+}
+
+
+def write(path, value):
+    path.write_text(json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+def main():
+    OUT.mkdir(parents=True, exist_ok=True)
+    write(OUT / "texts.json", TEXTS)
+    for form, make in FORMS.items():
+        tokenizer = make()
+        tokenizer.add_tokens(ADDED)
+        write(OUT / f"{form}.json", json.loads(tokenizer.to_str()))
+        draw = random.Random(form)
+        random_ids = [[draw.randrange(3, tokenizer.get_vocab_size()) for _ in range(40)] for _ in range(10)]
+        write(
+            OUT / f"{form}.expected.json",
+            {
+                "ids": [tokenizer.encode(text, add_special_tokens=False).ids for text in TEXTS],
+                "special": tokenizer.encode("a").ids,
+                "random_ids": random_ids,
+                "random_texts": [tokenizer.decode(ids, skip_special_tokens=False) for ids in random_ids],
+            },
+        )
+    print(f"{OUT.relative_to(ROOT)}: {sum(f.stat().st_size for f in OUT.iterdir())} bytes")
+
+
+if __name__ == "__main__":
+    main()
