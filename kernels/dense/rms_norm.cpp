@@ -53,8 +53,13 @@ void rms_norm_backward(Cpu, const RmsNormBackward<T>& args) {
       cpu::for_vectors<A>(dim, [&](int64_t i, int64_t n) {
         const auto d = cpu::load_n(dy + i, n), xhat = cpu::load_n(x + i, n) * rstd;
         dots += d * cpu::load_n(args.weight + i, n) * xhat;
-        if (partial != nullptr) cpu::store_n(partial + i, cpu::load_n(partial + i, n) + d * xhat, n);
       });
+      // In a loop of its own: compiled for both cases at once, the sums above may be rounded differently in each.
+      if (partial != nullptr)
+        cpu::for_vectors<A>(dim, [&](int64_t i, int64_t n) {
+          const auto d = cpu::load_n(dy + i, n), xhat = cpu::load_n(x + i, n) * rstd;
+          cpu::store_n(partial + i, cpu::load_n(partial + i, n) + d * xhat, n);
+        });
       const A mean = cpu::sum_lanes<A>(dots) / static_cast<A>(dim);
       cpu::for_vectors<A>(dim, [&](int64_t i, int64_t n) {
         const auto g = cpu::load_n(dy + i, n) * cpu::load_n(args.weight + i, n);
