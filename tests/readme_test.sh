@@ -7,7 +7,7 @@ set -euo pipefail
 page="${1:-README.md}"
 page_folder="$(dirname "$page")"
 build="${SY_BUILD_DIR:-build/cpu}"
-made_by_runs="$(sed -n 's#^/\([^/]*\)/$#\1#p' .gitignore | tr '\n' ' ')"
+made_by_runs="$(sed -n 's#^/\([^/]*\)/\{0,1\}$#\1#p' .gitignore | tr '\n' ' ')"
 problems=0
 commands=0
 paths=0

@@ -45,9 +45,23 @@ struct Scalar {
   std::string owner, name;
 };
 
+// Functions keep their declarations only.
+std::string without_bodies(const std::string& text) {
+  static const std::regex head(R"(\)\s*(?:const\s*)?\{)");
+  std::string out, rest = text;
+  for (std::smatch match; std::regex_search(rest, match, head);) {
+    out += match.prefix().str() + ");";
+    std::size_t end = static_cast<std::size_t>(match.position() + match.length());
+    for (int depth = 1; depth > 0 && end < rest.size(); ++end)
+      depth += rest[end] == '{' ? 1 : rest[end] == '}' ? -1 : 0;
+    rest.erase(0, end);
+  }
+  return out + rest;
+}
+
 // Members of every struct in the text.
 std::vector<Scalar> struct_scalars(const std::string& source, int& structs) {
-  const std::string text = without_comments(source);
+  const std::string text = without_bodies(without_comments(source));
   static const std::regex structure(R"(struct\s+(\w+)[^;{}()]*\{([^{}]*)\})");
   std::vector<Scalar> found;
   for (std::sregex_iterator it(text.begin(), text.end(), structure), end; it != end; ++it) {
@@ -116,6 +130,7 @@ TEST(PerStepScalars, TheScanFindsThemInStructsAndParameters) {
               step = 0;
       double beta1 = 0.9, learning_rate = 0;
       float inv_rows = 1;
+      Work work() const { return {.flops = 2.0 * count, .bytes = bytes_of<A>(count)}; }
     };
     template <class A> struct Other { A clip_coefficient; double lr_scale = 1; bool skip = false; };
     Var loss(Context& ctx, const Var& x, double inv_loss_tokens, const Tensor& slot,
