@@ -11,16 +11,12 @@
 
 #include "csrc/core/check.h"
 #include "csrc/core/device.h"
+#include "kernels/cuda/check.cuh"
 #include "parallel/device_comm.h"
 
 namespace sy {
 
 namespace {
-
-void cuda_check(cudaError_t status, const char* call) {
-  SY_CHECK(status == cudaSuccess, "{}: {}", call, cudaGetErrorString(status));
-}
-#define SY_CUDA_CALL(call) cuda_check(call, #call)
 
 cudaStream_t as_stream(void* stream) { return static_cast<cudaStream_t>(stream); }
 
@@ -109,13 +105,13 @@ class NcclComm final : public DeviceComm {
     if (count == 0) return;
     const auto bytes = count * static_cast<int64_t>(sizeof(T));
     void* segments = nullptr;
-    SY_CUDA_CALL(cudaMallocAsync(&segments, static_cast<std::size_t>(bytes * ranks_), as_stream(stream)));
+    CUDA_CHECK(cudaMallocAsync(&segments, static_cast<std::size_t>(bytes * ranks_), as_stream(stream)));
     const std::vector<int64_t> counts(static_cast<std::size_t>(ranks_), bytes);
     put_all_to_all(all, counts, segments, counts, 1, stream);
     kernels::sum_segments<T>(
         kernels::Cuda{stream},
         {.segments = static_cast<const T*>(segments), .sum = mine, .ranks = ranks_, .count = count});
-    SY_CUDA_CALL(cudaFreeAsync(segments, as_stream(stream)));
+    CUDA_CHECK(cudaFreeAsync(segments, as_stream(stream)));
   }
 
   int rank_, ranks_;
