@@ -223,7 +223,8 @@ References& references() {
   return all;
 }
 
-void expect_one_rank_run(const Case& c, int64_t steps) {
+// Returns how far the mesh was from one rank (rank 0 alone knows).
+LayoutDifference expect_one_rank_run(const Case& c, int64_t steps) {
   SCOPED_TRACE(name_of(c));
   Comm& world = mpi_world();
   const bool is_f32 = kTypes[c.type].name == std::string("f32"), root = world.rank() == 0;
@@ -237,7 +238,7 @@ void expect_one_rank_run(const Case& c, int64_t steps) {
   const LayoutRun run = run_layout(config, world, steps, samples_of(config), is_f32 ? &log : nullptr);
   // Every rank has compared its own micro-batches.
   EXPECT_LE(log.largest_gap(), 1e-5) << log.differing() << " of " << log.assignments() << " assignments differ";
-  if (!root) return;
+  if (!root) return {};
   const LayoutRun& reference = references().of(c, steps).run;
   const LayoutDifference d = compare(run, reference);
   const double bound = is_f32 ? 1e-5 : 1e-10;
@@ -256,14 +257,32 @@ void expect_one_rank_run(const Case& c, int64_t steps) {
     for (std::size_t m = 0; m < run.steps[s].moe.size(); ++m)
       EXPECT_EQ(run.steps[s].moe[m].load, reference.steps[s].moe[m].load) << "step " << s + 1;
   }
+  return d;
 }
 
+// Runs the cases; prints the largest differences of every (model, type, variant) over its meshes.
 void run_all(const std::vector<Case>& cases, int64_t steps) {
+  struct Largest {
+    int64_t meshes = 0;
+    double loss = 0, gradient = 0, parameter = 0;
+  };
+  std::map<std::string, Largest> rows;
   const auto begin = std::chrono::steady_clock::now();
-  for (const Case& c : cases) expect_one_rank_run(c, steps);
-  if (mpi_world().rank() == 0)
-    fmt::print("{} layouts in {:.1f} s\n", cases.size(),
-               std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+  for (const Case& c : cases) {
+    const LayoutDifference d = expect_one_rank_run(c, steps);
+    Largest& row =
+        rows[fmt::format("{} | {} | {}", kModels[c.model].name, kTypes[c.type].name, kVariants[c.variant].name)];
+    ++row.meshes;
+    row.loss = std::max(row.loss, d.loss);
+    row.gradient = std::max(row.gradient, d.gradient);
+    row.parameter = std::max(row.parameter, d.parameter);
+  }
+  if (mpi_world().rank() != 0) return;
+  for (const auto& [name, row] : rows)
+    fmt::print("| {} | {} | {} | {:.0e} | {:.0e} | {:.0e} |\n", mpi_world().size(), name, row.meshes, row.loss,
+               row.gradient, row.parameter);
+  fmt::print("{} layouts in {:.1f} s\n", cases.size(),
+             std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
 }
 
 TEST(Mesh, EveryLegalMeshGivesTheOneRankRun) {
