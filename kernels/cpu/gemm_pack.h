@@ -82,22 +82,31 @@ inline void pack_transposed(const T* source, int64_t stride, int64_t lines, int6
   constexpr int kL = kLanes<Unit>, kPer = Pack<T>::kPerUnit;
   const int64_t full = count / (kL * kPer) * kL;  // units in whole blocks
   const int64_t units = (count + kPer - 1) / kPer;
-  for (int64_t u = 0; u < full; u += kL) {
-    for (int l = (width - 1) / kL * kL; l >= 0; l -= kL) {
-      Vec<Unit> block[kL];
+  const auto pack_block = [&](int64_t u, int l, auto has_line) {
+    Vec<Unit> block[kL];
 #pragma GCC unroll 16
-      for (int i = 0; i < kL; ++i)
-        block[i] = l + i < lines ? load_line_units(source + (l + i) * stride + u * kPer) : Vec<Unit>{};
-      transpose_block<Unit>(block);
-#pragma GCC unroll 16
-      for (int i = 0; i < kL; ++i) memcpy(panel + (u + i) * width + l, &block[i], sizeof(block[i]));
+    for (int i = 0; i < kL; ++i) {
+      const T* line = source + (l + i) * stride + u * kPer;
+      block[i] = has_line(l + i) ? load_line_units(line) : Vec<Unit>{};
+      __builtin_prefetch(line + width * stride);  // the next panel's: lines are too far apart for the machine to see
     }
-  }
+    transpose_block<Unit>(block);
+#pragma GCC unroll 16
+    for (int i = 0; i < kL; ++i) memcpy(panel + (u + i) * width + l, &block[i], sizeof(block[i]));
+  };
+  const bool has_all = lines >= (width + kL - 1) / kL * kL;
+  for (int64_t u = 0; u < full; u += kL)
+    for (int l = (width - 1) / kL * kL; l >= 0; l -= kL) {
+      if (has_all) pack_block(u, l, [](int) { return true; });
+      else pack_block(u, l, [&](int line) { return line < lines; });
+    }
   for (int64_t u = full; u < units; ++u)
     for (int l = 0; l < width; ++l) panel[u * width + l] = l < lines ? unit_at(source + l * stride, u, count) : Unit{0};
 }
 
-// Lines contiguous: rows [first, last) of units of one panel, panel[u*width + l].
+inline constexpr int64_t kStraightRows = 8;  // rows of units that pack_panels takes at once
+
+// Lines contiguous: rows [first, last) of units of one panel, panel[u*width + l]. Fetches the rows that come next.
 template <class T>
 inline void pack_straight(const T* source, int64_t stride, int64_t lines, int64_t count, int64_t first, int64_t last,
                           int width, typename Pack<T>::Unit* panel) {
@@ -106,6 +115,7 @@ inline void pack_straight(const T* source, int64_t stride, int64_t lines, int64_
   for (int64_t u = first; u < last; ++u) {
     const T* row = source + u * Pack<T>::kPerUnit * stride;
     Unit* out = panel + u * width;
+    __builtin_prefetch(row + kStraightRows * Pack<T>::kPerUnit * stride);
     if constexpr (Pack<T>::kPerUnit == 2) {
       if (2 * u + 1 < count) {
         for (int64_t l = 0; l < n; ++l) out[l] = row[l].bits | (static_cast<uint32_t>(row[stride + l].bits) << 16);
@@ -130,11 +140,10 @@ inline void pack_panels(const T* source, int64_t stride, bool k_contiguous, int6
     return;
   }
   // A few rows at a time over all panels: long reads, and no walk down a column of pages for each panel.
-  constexpr int64_t kRowsAtOnce = 8;
-  for (int64_t u = 0; u < units; u += kRowsAtOnce)
+  for (int64_t u = 0; u < units; u += kStraightRows)
     for (int64_t l = 0; l < lines; l += kWidth)
-      pack_straight(source + l, stride, lines - l, count, u, u + kRowsAtOnce < units ? u + kRowsAtOnce : units, kWidth,
-                    panels + l * units);
+      pack_straight(source + l, stride, lines - l, count, u, u + kStraightRows < units ? u + kStraightRows : units,
+                    kWidth, panels + l * units);
 }
 
 }  // namespace sy::kernels::cpu

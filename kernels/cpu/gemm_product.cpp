@@ -144,17 +144,20 @@ void parallel_product(const Product<In, Out>& args) {
   const int threads = omp_get_max_threads();
   if (threads == 1 || args.m * args.n * std::max<int64_t>(1, args.k) <= kSerialFlops || row_tiles * column_tiles == 1)
     return serial_product(args);
-  // A grid of row_parts x column_parts = threads; every part packs its own operands: take the grid that packs least.
-  int64_t row_parts = 1, column_parts = 1, best = -1;
-  for (int64_t rows = 1; rows <= threads; ++rows) {
-    const int64_t columns = threads / rows;
-    const int64_t row_len = (row_tiles + rows - 1) / rows * row_step;
-    const int64_t column_len = (column_tiles + columns - 1) / columns * column_step;
-    // Cost of one part per k, in multiply-adds: a packed element costs about as much as sixteen.
-    const int64_t cost = row_len * column_len + 16 * (row_len + column_len);
-    if (best < 0 || cost < best) best = cost, row_parts = rows, column_parts = columns;
-  }
-#pragma omp parallel for schedule(static, 1)
+  // A grid of row_parts x column_parts; every part packs its own operands. Small parts pack more in all, large ones let
+  // threads wait for the slowest, about a twelfth of a part where other programs run as well: take the best grid.
+  int64_t row_parts = 1, column_parts = 1;
+  double best = -1;
+  for (int64_t rows = 1; rows <= std::min<int64_t>(row_tiles, 4 * threads); ++rows)
+    for (int64_t columns = 1; columns <= std::min(column_tiles, 4 * threads / rows); ++columns) {
+      const int64_t row_len = (row_tiles + rows - 1) / rows * row_step;
+      const int64_t column_len = (column_tiles + columns - 1) / columns * column_step;
+      // Cost of one part per k, in multiply-adds: a packed element costs about as much as sixteen.
+      const double part_cost = static_cast<double>(row_len * column_len + 16 * (row_len + column_len));
+      const double cost = part_cost * (static_cast<double>((rows * columns + threads - 1) / threads) + 1.0 / 12);
+      if (best < 0 || cost < best) best = cost, row_parts = rows, column_parts = columns;
+    }
+#pragma omp parallel for schedule(dynamic, 1)
   for (int64_t part = 0; part < row_parts * column_parts; ++part) {
     const int64_t r = part / column_parts, s = part % column_parts;
     const int64_t m0 = row_tiles * r / row_parts * row_step,
