@@ -13,8 +13,10 @@ CheckpointTensor tensor_of(const std::string& prefix, const Parameter& p, const 
   return {prefix + part.name, "", accumulation_dtype(p.value.dtype()), part.shape};
 }
 
+const std::string kStatePrefix = "state.";
+
 CheckpointTensor tensor_of(const moe::StateTensor& state) {
-  return {"state." + state.name, "", state.tensor.dtype(), state.tensor.shape()};
+  return {kStatePrefix + state.name, "", state.tensor.dtype(), state.tensor.shape()};
 }
 
 // The bytes of a tensor on the host: the tensor itself on the CPU, a copy otherwise.
@@ -34,19 +36,52 @@ CheckpointRanks checkpoint_ranks(Comm& comm) {
   return ranks;
 }
 
-}  // namespace
-
-std::vector<CheckpointTensor> checkpoint_tensors(Decoder& decoder) {
+// Of the whole model, whatever this rank holds of it: parameters under each prefix, then state.
+std::vector<CheckpointTensor> tensors_of(Decoder& decoder, const std::vector<std::string>& prefixes,
+                                         bool in_model_only) {
   Context meta(DeviceType::meta);
   Decoder whole(meta, decoder.config(), decoder.moe_config(), decoder.options());
   std::vector<CheckpointTensor> all;
   for (const Parameter& p : whole.parameters().all())
-    for (const ParameterPart& part : p.parts) {
-      all.push_back(tensor_of("", p, part));
-      for (const std::string& prefix : kMomentPrefixes) all.push_back(tensor_of(prefix, p, part));
-    }
-  for (const moe::StateTensor& s : whole.state()) all.push_back(tensor_of(s));
+    for (const ParameterPart& part : p.parts)
+      for (const std::string& prefix : prefixes) all.push_back(tensor_of(prefix, p, part));
+  for (const moe::StateTensor& s : whole.state())
+    if (s.in_model || !in_model_only) all.push_back(tensor_of(s));
   return all;
+}
+
+void load_state(Context& ctx, Decoder& decoder, const CheckpointReader& reader, bool in_model) {
+  for (const moe::StateTensor& s : decoder.state()) {
+    if (s.in_model != in_model) continue;
+    std::vector<std::byte> bytes(static_cast<std::size_t>(s.tensor.bytes()));
+    reader.read_box(kStatePrefix + s.name, "", Box::whole(s.tensor.shape()), bytes.data());
+    ctx.copy_from_host(s.tensor, bytes.data());
+  }
+}
+
+}  // namespace
+
+std::vector<CheckpointTensor> checkpoint_tensors(Decoder& decoder) {
+  return tensors_of(decoder, {"", kMomentPrefixes[0], kMomentPrefixes[1]}, /*in_model_only=*/false);
+}
+
+std::vector<CheckpointTensor> model_tensors(Decoder& decoder) {
+  return tensors_of(decoder, {""}, /*in_model_only=*/true);
+}
+
+std::string name_in_model(const std::string& name) {
+  return name.starts_with(kStatePrefix) ? name.substr(kStatePrefix.size()) : name;
+}
+
+bool is_weights_only(const CheckpointReader& reader) {
+  for (const CheckpointTensor& t : reader.tensors())
+    for (const std::string& prefix : kMomentPrefixes)
+      if (t.name.starts_with(prefix)) return false;
+  return true;
+}
+
+void require_model(const CheckpointReader& reader, Decoder& decoder) {
+  reader.require_tensors(is_weights_only(reader) ? model_tensors(decoder) : checkpoint_tensors(decoder));
 }
 
 std::string save_checkpoint(Context& ctx, Decoder& decoder, Optimizer& optimizer, const std::string& folder,
@@ -75,8 +110,7 @@ std::string save_checkpoint(Context& ctx, Decoder& decoder, Optimizer& optimizer
   return write_checkpoint(folder, state, pieces, {}, ranks, keep_last);
 }
 
-void load_checkpoint(Context& ctx, Decoder& decoder, Optimizer* optimizer, const CheckpointReader& reader) {
-  reader.require_tensors(checkpoint_tensors(decoder));
+void load_model(Context& ctx, Decoder& decoder, const CheckpointReader& reader) {
   for (Parameter& p : decoder.parameters().all()) {
     const int64_t element = dtype_bytes(accumulation_dtype(p.value.dtype()));
     // Padding rows, which no part covers, stay zero.
@@ -85,6 +119,18 @@ void load_checkpoint(Context& ctx, Decoder& decoder, Optimizer* optimizer, const
       reader.read_box(part.name, "", part.box, values.data() + part.offset * element);
     decoder.parameters().set_exact(p, values.data());
   }
+  load_state(ctx, decoder, reader, /*in_model=*/true);
+}
+
+void load_checkpoint(Context& ctx, Decoder& decoder, Optimizer* optimizer, const CheckpointReader& reader) {
+  const bool weights_only = is_weights_only(reader);
+  if (optimizer != nullptr && weights_only)
+    user_error(
+        "checkpoint '{}' holds weights only, so no run can continue from it; start one from it with "
+        "checkpoint.pretrained_checkpoint",
+        reader.directory());
+  require_model(reader, decoder);
+  load_model(ctx, decoder, reader);
   if (optimizer != nullptr) {
     auto moments = optimizer->moments().begin();
     for (const ParameterBucket& bucket : decoder.parameters().buckets()) {
@@ -101,11 +147,7 @@ void load_checkpoint(Context& ctx, Decoder& decoder, Optimizer* optimizer, const
       read(kMomentPrefixes[1], v);
     }
   }
-  for (const moe::StateTensor& s : decoder.state()) {
-    std::vector<std::byte> bytes(static_cast<std::size_t>(s.tensor.bytes()));
-    reader.read_box("state." + s.name, "", Box::whole(s.tensor.shape()), bytes.data());
-    ctx.copy_from_host(s.tensor, bytes.data());
-  }
+  if (!weights_only) load_state(ctx, decoder, reader, /*in_model=*/false);
 }
 
 }  // namespace sy

@@ -4,7 +4,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -12,10 +11,9 @@
 #include "csrc/io/tokenizer.h"
 #include "trainer/checkpointing.h"
 #include "trainer/config.h"
+#include "trainer/new_folder.h"
 #include "trainer/progress.h"
 #include "trainer/session.h"
-
-namespace fs = std::filesystem;
 
 namespace sy {
 
@@ -113,9 +111,10 @@ struct Export {
 };
 
 std::vector<Export> exports(const CheckpointReader& reader, Decoder& trained, Decoder& exported) {
-  // The checkpoint holds exactly this model's tensors, so that it holds nothing but these, the moments, and what only
-  // training reads.
-  reader.require_tensors(checkpoint_tensors(trained));
+  // The checkpoint holds exactly this model's tensors, so that it holds nothing but these and, unless it holds weights
+  // only, the moments and what only training reads.
+  require_model(reader, trained);
+  const bool weights_only = is_weights_only(reader);
   std::vector<Export> all;
   std::set<std::string> open;
   for (const CheckpointTensor& t : reader.tensors())
@@ -134,7 +133,7 @@ std::vector<Export> exports(const CheckpointReader& reader, Decoder& trained, De
     const std::string stored = "state." + states[i].name;
     if (states[i].in_model)
       add(stored, states[i].name, states[i].tensor.dtype(), states_out[i].tensor.dtype(), states[i].tensor.shape());
-    else SY_CHECK(open.erase(stored) == 1, "'{}' stands twice in the model", stored);
+    else if (!weights_only) SY_CHECK(open.erase(stored) == 1, "'{}' stands twice in the model", stored);
   }
   SY_CHECK(open.empty(), "'{}' has no place in the exported file", *open.begin());
   return all;
@@ -155,37 +154,6 @@ void write_tensor(const CheckpointReader& reader, const Export& e, SafetensorsWr
     });
   });
 }
-
-// A folder that is built under a temporary name, and gone unless published.
-class NewFolder {
- public:
-  explicit NewFolder(const std::string& path) {
-    path_ = fs::absolute(path).lexically_normal();
-    if (!path_.has_filename()) path_ = path_.parent_path();
-    if (fs::symlink_status(path_).type() != fs::file_type::not_found)
-      user_error("'{}' exists already; remove it or give another folder", path);
-    temporary_ = path_.parent_path() / (".tmp_" + path_.filename().string());
-    fs::remove_all(temporary_);  // of a conversion that was interrupted
-    create_directories(temporary_.string());
-  }
-  ~NewFolder() {
-    std::error_code ignored;
-    if (!is_published_) fs::remove_all(temporary_, ignored);
-  }
-  NewFolder(const NewFolder&) = delete;
-  NewFolder& operator=(const NewFolder&) = delete;
-  std::string file(const std::string& name) const { return (temporary_ / name).string(); }
-  void publish() {
-    sync_directory(temporary_.string());
-    rename_path(temporary_.string(), path_.string());
-    is_published_ = true;
-    sync_directory(path_.parent_path().string());
-  }
-
- private:
-  fs::path path_, temporary_;
-  bool is_published_ = false;
-};
 
 }  // namespace
 

@@ -127,6 +127,10 @@ void describe(CheckpointConfig& c, Fields& f) {
       "auto: continue from the newest complete checkpoint of the run folder, if any; none: start afresh, which a run "
       "folder with checkpoints refuses; else the folder of a checkpoint");
   f.require(!c.load.empty(), "load", "is empty; write auto, none or the folder of a checkpoint");
+  f.field("pretrained_checkpoint", c.pretrained_checkpoint,
+          "weights that a new run starts from, at step 0 with a fresh optimizer: a run or checkpoint folder, or what "
+          "`switchyard convert` made; model and moe must be its; empty: random weights",
+          {.active = c.load == "auto" || c.load == "none", .active_when = "load is auto or none"});
 }
 
 void describe(LoggingConfig& c, Fields& f) {

@@ -76,6 +76,7 @@ struct CheckpointConfig {
   int64_t save_interval = 0;
   int64_t keep_last_n = 2;
   std::string load = "auto";
+  std::string pretrained_checkpoint;
 
   bool operator==(const CheckpointConfig&) const = default;
 };

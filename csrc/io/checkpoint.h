@@ -34,11 +34,13 @@ struct CheckpointRanks {
   std::function<std::string(const std::string&)> broadcast_from_root = [](const std::string& text) { return text; };
 };
 
-// A piece to be stored; `data` is region.count() elements in host memory that stay unchanged until write_shard returns.
+// A piece to be stored: region.count() elements in host memory that stay unchanged until write_shard returns, or, so
+// that a model larger than memory can be written, a function that sets them when their turn comes.
 struct PieceView {
   CheckpointTensor tensor;
   Region region;
   const void* data = nullptr;
+  std::function<void(void*)> fill = {};  // used where data is null
 };
 
 // Writes one checkpoint in three steps, so that the middle one, which holds all the work, can run on its own thread:

@@ -72,12 +72,17 @@ void CheckpointWriter::write_shard(const std::vector<PieceView>& pieces,
       const bool is_box = piece.region.is_whole_box();
       specs.push_back(
           {key, piece.tensor.dtype, is_box ? piece.region.box.extent : std::vector<int64_t>{piece.region.count()}});
-      const int64_t bytes = piece.region.count() * dtype_bytes(piece.tensor.dtype);
-      written_.pieces.push_back({piece.tensor, piece.region, file, std::move(key), xxh64(piece.data, bytes)});
+      written_.pieces.push_back({piece.tensor, piece.region, file, std::move(key)});
     }
     SafetensorsWriter writer((fs::path(directory_) / file).string(), specs, {{"format", "switchyard_checkpoint"}});
     for (size_t i = 0; i < pieces.size(); ++i) {
-      writer.write(specs[i].name, pieces[i].data, pieces[i].region.count() * dtype_bytes(pieces[i].tensor.dtype));
+      const PieceView& piece = pieces[i];
+      const int64_t bytes = piece.region.count() * dtype_bytes(piece.tensor.dtype);
+      std::vector<std::byte> filled(piece.data == nullptr && piece.fill ? static_cast<size_t>(bytes) : 0);
+      if (!filled.empty()) piece.fill(filled.data());
+      const void* data = filled.empty() ? piece.data : filled.data();
+      written_.pieces[i].hash = xxh64(data, bytes);
+      writer.write(specs[i].name, data, bytes);
     }
     writer.finish();
     written_.file_bytes[file] = writer.file_bytes();
