@@ -34,6 +34,8 @@ std::string why_illegal(const MeshSizes& s, const MeshDemands& m) {
         "num_key_value_heads {} and {} tensor-parallel ranks: one must be a multiple of the other (each rank holds "
         "whole heads, or several ranks hold the same one)",
         m.kv_heads, s.tensor);
+  if (m.norms_all_heads && s.tensor > 1)
+    return "qk_norm_scope: all_heads norms all heads of a token together, which tensor-parallel ranks cannot share";
   if (auto why = shared_by_tensor("the padded vocabulary", m.padded_vocab); !why.empty()) return why;
   for (const int64_t width : m.dense_widths)
     if (auto why = shared_by_tensor("intermediate size", width); !why.empty()) return why;

@@ -50,6 +50,7 @@ std::string describe(const MeshSizes& sizes);
 struct MeshDemands {
   int64_t heads = 1, kv_heads = 1;
   int64_t padded_vocab = 1;
+  bool norms_all_heads = false;  // queries and keys, all heads of a token together
   int64_t seq_length = 1;
   std::vector<int64_t> dense_widths;   // of dense and shared feed-forward layers
   std::vector<int64_t> expert_widths;  // of routed experts

@@ -15,6 +15,7 @@ MeshDemands mesh_demands(const Config& c) {
   MeshDemands m{.heads = c.model.num_attention_heads,
                 .kv_heads = c.model.kv_heads(),
                 .padded_vocab = c.model.padded_vocab_size(),
+                .norms_all_heads = c.model.use_qk_norm && c.model.qk_norm_scope == QkNormScope::kAllHeads,
                 .seq_length = c.train.seq_length,
                 .dense_widths = {},
                 .expert_widths = {},

@@ -66,7 +66,10 @@ void describe(ModelConfig& c, Fields& f) {
   f.field("max_position_embeddings", c.max_position_embeddings, "longest sequence the model is meant for",
           {.min = 1, .max = kMaxPosition});
   f.field("tie_word_embeddings", c.tie_word_embeddings, "the output layer uses the embedding matrix");
-  f.field("use_qk_norm", c.use_qk_norm, "RMSNorm over each head of queries and keys before the rotation");
+  f.field("use_qk_norm", c.use_qk_norm, "RMSNorm of queries and keys before the rotation");
+  f.field("qk_norm_scope", c.qk_norm_scope, {{"head", QkNormScope::kHead}, {"all_heads", QkNormScope::kAllHeads}},
+          "head: over each head by itself (Qwen3); all_heads: over all heads of a token together (OLMoE)",
+          {.active = c.use_qk_norm, .active_when = "use_qk_norm is true"});
   f.field("initializer_range", c.initializer_range, "standard deviation of the initial weights",
           {.min = 0, .above_min = true});
   f.field("pad_vocab_size_to", c.pad_vocab_size_to, "vocabulary rows are rounded up to a multiple of this",

@@ -11,6 +11,9 @@ namespace sy {
 
 enum class RopeScalingType { kNone, kLinear, kLlama3 };
 
+// What a norm of queries or keys is taken over: each head by itself (Qwen3), or all heads of a token (OLMoE).
+enum class QkNormScope { kHead, kAllHeads };
+
 // How rotary positions stretch beyond the context the frequencies were made for.
 struct RopeScalingConfig {
   RopeScalingType type = RopeScalingType::kNone;
@@ -36,6 +39,7 @@ struct ModelConfig {
   int64_t max_position_embeddings = 4096;
   bool tie_word_embeddings = false;
   bool use_qk_norm = false;
+  QkNormScope qk_norm_scope = QkNormScope::kHead;
   double initializer_range = 0.02;
   int64_t pad_vocab_size_to = 128;
 

@@ -15,8 +15,10 @@ Attention::Attention(ParameterList& parameters, const std::string& prefix, const
   add_projections(parameters, prefix);
   const auto& s = plan.shape;
   if (plan.use_qk_norm) {
-    q_norm_ = &parameters.add(prefix + ".q_norm.weight", {s.head_dim}, {InitKind::kOnes});
-    k_norm_ = &parameters.add(prefix + ".k_norm.weight", {s.head_dim}, {InitKind::kOnes});
+    SY_CHECK(!plan.norm_all_heads || tp::ranks(parameters.context()) == 1, "a norm over the heads of several ranks");
+    const int64_t q_heads = plan.norm_all_heads ? s.heads : 1, k_heads = plan.norm_all_heads ? s.kv_heads : 1;
+    q_norm_ = &parameters.add(prefix + ".q_norm.weight", {q_heads * s.head_dim}, {InitKind::kOnes});
+    k_norm_ = &parameters.add(prefix + ".k_norm.weight", {k_heads * s.head_dim}, {InitKind::kOnes});
   }
 }
 

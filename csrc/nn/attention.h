@@ -10,6 +10,7 @@ struct AttentionPlan {
   int64_t hidden_size = 0;
   ops::AttentionShape shape;
   bool use_qk_norm = false;
+  bool norm_all_heads = false;  // a norm of q and one of k per token, on one tensor-parallel rank; else one per head
   double rms_norm_eps = 1e-6;
   double initializer_range = 0.02;
 };
@@ -30,7 +31,8 @@ struct KeyValueCache {
 };
 
 // Parameters: "<prefix>.qkv_proj" [(H + 2 Hkv) head_dim, D] (parts q_proj, k_proj, v_proj), "<prefix>.o_proj.weight",
-// and with qk-norm "<prefix>.q_norm.weight", "<prefix>.k_norm.weight" [head_dim].
+// and with qk-norm "<prefix>.q_norm.weight", "<prefix>.k_norm.weight" [head_dim], or [H head_dim] and [Hkv head_dim]
+// where all heads are normed together.
 //
 // Tensor-parallel ranks hold whole heads: H / ranks query heads each and the key-value heads that these use. With more
 // ranks than key-value heads several ranks hold the same one, and its weights form a parameter of their own,

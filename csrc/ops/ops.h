@@ -40,7 +40,8 @@ struct AttentionShape {
   int64_t heads = 0, kv_heads = 0, head_dim = 0;
   int64_t columns() const { return (heads + 2 * kv_heads) * head_dim; }
 };
-// RMS norm of every q head with q_weight [head_dim] and of every k head with k_weight; v is copied.
+// RMS norm of every q head with q_weight [head_dim] and of every k head with k_weight, or of all heads of a token
+// together where the weights have heads*head_dim and kv_heads*head_dim elements; v is copied.
 Var head_norm(Context& ctx, const Var& qkv, Parameter& q_weight, Parameter& k_weight, const AttentionShape& shape,
               double epsilon);
 // Rotates q and k in place (the result shares storage with qkv, which must not be read again): position [T] i32,

@@ -93,9 +93,12 @@ Var rms_norm(Context& ctx, const Var& x, Parameter& weight, double epsilon) {
 
 Var head_norm(Context& ctx, const Var& qkv, Parameter& q_weight, Parameter& k_weight, const AttentionShape& s,
               double epsilon) {
-  SY_CHECK(qkv.dim(1) == s.columns() && q_weight.value.count() == s.head_dim && k_weight.value.count() == s.head_dim,
-           "head_norm: qkv {} for {} + 2 x {} heads of {}", shape_string(qkv.shape()), s.heads, s.kv_heads, s.head_dim);
-  const Vectors q{0, s.heads, s.head_dim}, k{s.heads * s.head_dim, s.kv_heads, s.head_dim};
+  const int64_t q_columns = s.heads * s.head_dim, k_columns = s.kv_heads * s.head_dim;
+  const int64_t q_width = q_weight.value.count(), k_width = k_weight.value.count();
+  SY_CHECK(qkv.dim(1) == s.columns() && q_columns % q_width == 0 && k_columns % k_width == 0,
+           "head_norm over {} and {} elements: qkv {} for {} + 2 x {} heads of {}", q_width, k_width,
+           shape_string(qkv.shape()), s.heads, s.kv_heads, s.head_dim);
+  const Vectors q{0, q_columns / q_width, q_width}, k{q_columns, k_columns / k_width, k_width};
   const int64_t v_column = (s.heads + s.kv_heads) * s.head_dim, v_columns = s.kv_heads * s.head_dim;
   Tensor y = ctx.empty(qkv.shape(), qkv.dtype());
   const Tensor q_rstd = normalise(ctx, qkv.value(), y, q_weight, q, epsilon);

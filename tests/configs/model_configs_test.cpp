@@ -26,7 +26,9 @@ struct Counts {
 Counts counted(const Config& c) {
   const int64_t v = c.model.vocab_size, d = c.model.hidden_size, h = c.model.head_size();
   const int64_t q = c.model.num_attention_heads * h, kv = c.model.kv_heads() * h;
-  const int64_t attention = d * (q + 2 * kv) + q * d + (c.model.use_qk_norm ? 2 * h : 0);
+  const bool all_heads = c.model.qk_norm_scope == QkNormScope::kAllHeads;
+  const int64_t norms = !c.model.use_qk_norm ? 0 : all_heads ? q + kv : 2 * h;
+  const int64_t attention = d * (q + 2 * kv) + q * d + norms;
   Counts n;
   n.total = v * d * (c.model.tie_word_embeddings ? 1 : 2) + d;
   n.active = n.total;

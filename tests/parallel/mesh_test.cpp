@@ -30,6 +30,11 @@ TEST(Legal, EveryRefusalGivesTheNumbers) {
       "4 x expert_tensor_parallel_size 1 needs a multiple of 4 ranks, there are 6: ranks = expert data x expert x "
       "expert tensor");
   EXPECT_EQ(why({8, 8}), "num_attention_heads 12 cannot be divided among 8 tensor-parallel ranks");
+  MeshDemands norms = kModel;
+  norms.norms_all_heads = true;
+  EXPECT_EQ(why({8, 2}, norms),
+            "qk_norm_scope: all_heads norms all heads of a token together, which tensor-parallel ranks cannot share");
+  EXPECT_EQ(why({8, 1, 4, 1}, norms), "");
   EXPECT_EQ(why({4, 4}),
             "num_key_value_heads 6 and 4 tensor-parallel ranks: one must be a multiple of the other (each rank holds "
             "whole heads, or several ranks hold the same one)");

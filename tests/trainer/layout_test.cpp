@@ -86,6 +86,7 @@ INSTANTIATE_TEST_SUITE_P(
                   Overrides{"moe.router={type: switch_top1, jitter_eps: 0.3}", "moe.num_experts_per_tok=1",
                             "moe.balance=[{type: load_balancing}]", "moe.capacity={type: position, factor: 1.0}"}},
         std::pair{"hash", Overrides{"moe.router={type: hash}"}},
+        std::pair{"norms over all heads", Overrides{"model.qk_norm_scope=all_heads"}},
         std::pair{"micro_batch",
                   Overrides{"moe.balance=[{type: load_balancing, coefficient: 0.1, scope: micro_batch}]"}},
         std::pair{"sequence", Overrides{"moe.balance=[{type: load_balancing, coefficient: 0.1, scope: sequence}]"}},

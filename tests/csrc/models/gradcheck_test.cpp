@@ -71,6 +71,7 @@ INSTANTIATE_TEST_SUITE_P(
                   "moe.balance=[{type: load_balancing, coefficient: 0.5, scope: global_batch}]"},
         Overrides{"moe.router={type: expert_choice, group: sequence}", "moe.allow_batch_dependent_routing=true",
                   "model.use_qk_norm=false", "moe.shared_expert_intermediate_size=0"},
+        Overrides{"model.qk_norm_scope=all_heads", "moe.router={type: softmax_topk, norm_topk_prob: false}"},
         Overrides{"moe.expert_intermediate_sizes=[16, 24, 16, 24, 16, 16]", "moe.moe_intermediate_size=null",
                   "moe.router={type: top_p}"}));
 

@@ -39,6 +39,13 @@ TEST_F(DenseGradcheck, HeadNorm) {
   check([&] { return ops::head_norm(ctx, x, q, k, kShape, 1e-5); });
 }
 
+TEST_F(DenseGradcheck, HeadNormOverAllHeads) {
+  const Var x = input("qkv", {5, kShape.columns()});
+  Parameter& q = parameter("q_weight", {kShape.heads * kShape.head_dim});
+  Parameter& k = parameter("k_weight", {kShape.kv_heads * kShape.head_dim});
+  check([&] { return ops::head_norm(ctx, x, q, k, kShape, 1e-5); });
+}
+
 TEST_F(DenseGradcheck, Embedding) {
   Parameter& table = parameter("table", {6, 5});
   const Tensor id = ints({3, 0, 3, 5, 3, 1});  // one row three times, two rows never
