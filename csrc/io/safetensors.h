@@ -92,6 +92,8 @@ class SafetensorsReader {
   TensorView view(const std::string& name) const;
   // As above, and UserError unless dtype and shape are the expected ones.
   TensorView view(const std::string& name, DType dtype, const std::vector<int64_t>& shape) const;
+  // The entry's bytes, whatever their type.
+  const std::byte* bytes(const Entry& entry) const { return data_ + entry.begin; }
 
  private:
   void parse_header(int64_t header_bytes);
