@@ -9,6 +9,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "csrc/models/family.h"
 #include "csrc/models/weights.h"
 #include "trainer/dry_run.h"
 #include "trainer/layout.h"
@@ -107,7 +108,9 @@ int run_bench(int argc, char** argv, Comm& comm) {
   ctx->overlap = !no_overlap;
   Decoder decoder(*ctx, config.model, config.moe, {.dtype = training_dtype(config.train.dtype)});
   decoder.parameters().make_training_buffers(config.parallel.ddp_bucket_size);
-  load_weights(*ctx, decoder, SafetensorsReader(directory + "/weights.safetensors"), mixtral_name);
+  const auto mixtral = make_family("mixtral", directory);
+  load_weights(*ctx, decoder, SafetensorsReader(directory + "/weights.safetensors"),
+               [&](const std::string& ours) { return mixtral->name_in_file(ours); });
   Optimizer optimizer(*ctx, decoder, config.optimizer);
   TrainStep step(*ctx, decoder, optimizer, length);
   const Sampler sampler(config.train.micro_batch_size, batch, mesh->data().size(), mesh->data_rank());

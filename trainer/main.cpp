@@ -83,7 +83,7 @@ int run(int argc, char** argv, MpiSession& session, StopSignals& signals) {
       {"train", {"pretrain from a YAML config", [&](int c, char** v) { return train_command(c, v, comm, signals); }}},
       {"generate", {"continue prompts with a trained checkpoint", run_generate}},
       {"convert",
-       {"a checkpoint's model as a Hugging Face folder", [&](int c, char** v) { return run_convert(c, v, comm); }}},
+       {"a Hugging Face folder to a checkpoint, or back", [&](int c, char** v) { return run_convert(c, v, comm); }}},
       {"tokenize", {"text and JSONL files to a .bin/.idx corpus", run_tokenize}},
       {"inspect", {"parameters, FLOPs and bytes of a config; contents of a checkpoint or corpus", run_inspect}},
       {"methods", {"the registered routers, balance losses, capacity policies ...", run_methods}},

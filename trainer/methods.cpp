@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "csrc/models/family.h"
 #include "csrc/moe/layer.h"
 #include "trainer/config.h"
 
@@ -38,6 +39,7 @@ int run_methods(int argc, char** argv) {
   list<moe::Experts>("moe.experts");
   list<moe::Balance>("moe.balance");
   list<moe::Hook>("moe.hooks");
+  list<Family>("model families (Hugging Face model_type)");
   return 0;
 }
 

@@ -82,18 +82,4 @@ void load_weights(Context& ctx, Decoder& decoder, const SafetensorsReader& file,
       user_error("'{}': tensor '{}' has no place in this model", file.path(), entry.name);
 }
 
-std::string mixtral_name(const std::string& name) {
-  std::string out = name;
-  const auto replace = [&](const std::string& from, const std::string& to) {
-    if (const auto at = out.find(from); at != std::string::npos) out.replace(at, from.size(), to);
-  };
-  replace(".mlp.gate.", ".block_sparse_moe.gate.");
-  if (out.find(".mlp.experts.") == std::string::npos) return out;
-  replace(".mlp.experts.", ".block_sparse_moe.experts.");
-  replace("gate_proj", "w1");
-  replace("up_proj", "w3");
-  replace("down_proj", "w2");
-  return out;
-}
-
 }  // namespace sy

@@ -18,7 +18,4 @@ using NameInFile = std::function<std::string(const std::string&)>;
 void load_weights(Context& ctx, Decoder& decoder, const SafetensorsReader& file, const NameInFile& name_in_file = {},
                   const std::function<bool(const std::string&)>& expected_in_file = {});
 
-// Mixtral's file names for our (Qwen3-MoE) names: block_sparse_moe, w1 = gate, w3 = up, w2 = down.
-std::string mixtral_name(const std::string& name);
-
 }  // namespace sy

@@ -6,6 +6,7 @@
 // N entries of the assignment list (a bound; holes have expert = -1), A the accumulation type.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -99,8 +100,9 @@ class Router {
   // Bound on N for T tokens in sequences of seq_length: what buffers are sized by.
   virtual int64_t max_assignments(int64_t tokens, int64_t seq_length) const = 0;
   virtual std::vector<StateTensor> state() { return {}; }
-  // The model_type of the Hugging Face transformers family that routes exactly like this; "" if there is none.
-  virtual std::string hub_model_type() const { return ""; }
+  // Whether this is the softmax top-k router of Hugging Face's MoE families, and then whether a token's weights are
+  // made to sum to 1 (their norm_topk_prob).
+  virtual std::optional<bool> hub_norm_topk_prob() const { return {}; }
 };
 
 class Capacity {

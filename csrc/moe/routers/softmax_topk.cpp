@@ -51,8 +51,9 @@ class SoftmaxTopk final : public Router {
   bool reads_selection_bias() const override { return true; }
   double assignments_per_token() const override { return static_cast<double>(k_); }
   int64_t max_assignments(int64_t tokens, int64_t) const override { return tokens * k_; }
-  std::string hub_model_type() const override {
-    return config_.softmax == Softmax::kBefore && config_.routed_scaling_factor == 1 ? "qwen3_moe" : "";
+  std::optional<bool> hub_norm_topk_prob() const override {
+    if (config_.routed_scaling_factor != 1) return {};
+    return config_.softmax == Softmax::kAfter || config_.norm_topk_prob;
   }
 
  private:

@@ -1,5 +1,5 @@
-// `switchyard convert`: the exported folder holds exactly the trained model, and says which family it belongs to.
-#include "trainer/convert.h"
+// The exported folder holds exactly the trained model, and says which family it belongs to.
+#include "trainer/hub_export.h"
 
 #include <gtest/gtest.h>
 
@@ -173,24 +173,28 @@ TEST(ConvertConfig, WhatHuggingFaceHasNoFamilyForIsNamed) {
     EXPECT_EQ(config.at("hidden_size"), 32);
     return report.without_family;
   };
+  const auto expect = [&](const Overrides& overrides, const std::string& why) {
+    const std::string all = trait(overrides);
+    EXPECT_NE((all + ";").find("qwen3_moe: " + why + ";"), std::string::npos) << all;
+    EXPECT_NE(all.find("llama: experts; "), std::string::npos) << all;
+  };
   EXPECT_EQ(trait({}), "");
   EXPECT_EQ(trait({"model.tie_word_embeddings=true", "moe.num_experts_per_layer=[0, 6, 0]", "moe.num_experts=null",
                    "moe.first_k_dense_replace=null"}),
             "");
   EXPECT_EQ(trait({"model.rope_scaling={type: linear, factor: 4}"}), "");
-  EXPECT_EQ(trait({""}), "moe.shared_expert_intermediate_size");
-  EXPECT_EQ(trait({"model.use_qk_norm=false"}), "model.use_qk_norm: false");
-  EXPECT_EQ(trait({kBias}), "moe.hooks: selection_bias");
-  EXPECT_EQ(trait({"moe.capacity={type: position, factor: 0.9}"}), "moe.capacity: position");
-  EXPECT_EQ(trait({"moe.router={type: softmax_topk, softmax: after}"}),
-            R"(moe.router: {"type":"softmax_topk","softmax":"after","routed_scaling_factor":1.0})");
-  EXPECT_EQ(
-      trait({"moe.router={type: softmax_topk, routed_scaling_factor: 2}"}),
-      R"(moe.router: {"type":"softmax_topk","softmax":"before","norm_topk_prob":true,"routed_scaling_factor":2.0})");
-  EXPECT_EQ(trait({"moe.num_experts_per_layer=[0, 4, 6]", "moe.num_experts=null", "moe.first_k_dense_replace=null"}),
-            "moe.num_experts_per_layer: several counts");
-  EXPECT_EQ(trait({"moe.expert_intermediate_sizes=[16, 24, 16, 24, 16, 16]", "moe.moe_intermediate_size=null"}),
-            "moe.expert_intermediate_sizes: several widths");
+  EXPECT_EQ(trait({"moe.router={type: softmax_topk, softmax: after}"}), "");
+  expect({""}, "moe.shared_expert_intermediate_size");
+  expect({"model.use_qk_norm=false"}, "model.use_qk_norm: false");
+  expect({"model.qk_norm_scope=all_heads"}, "model.qk_norm_scope: all_heads");
+  expect({kBias}, "moe.hooks: selection_bias");
+  expect({"moe.capacity={type: position, factor: 0.9}"}, "moe.capacity: position");
+  expect({"moe.router={type: softmax_topk, routed_scaling_factor: 2}"},
+         R"(moe.router: {"type":"softmax_topk","softmax":"before","norm_topk_prob":true,"routed_scaling_factor":2.0})");
+  expect({"moe.num_experts_per_layer=[0, 4, 6]", "moe.num_experts=null", "moe.first_k_dense_replace=null"},
+         "moe.num_experts_per_layer: several counts");
+  expect({"moe.expert_intermediate_sizes=[16, 24, 16, 24, 16, 16]", "moe.moe_intermediate_size=null"},
+         "moe.expert_intermediate_sizes: several widths");
 }
 
 TEST(ConvertConfig, TheSettingsOfAnotherArchitectureAreAllThere) {

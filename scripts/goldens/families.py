@@ -1,0 +1,139 @@
+"""Goldens of Hugging Face model folders: tiny random models as `transformers` writes them, with what they compute.
+
+Run from the repository root, with the packages of scripts/goldens/requirements.txt:
+    python scripts/goldens/families.py
+
+tests/golden/families/<case>/: config.json and model.safetensors, or shards with model.safetensors.index.json, written by
+save_pretrained; expected.safetensors holds tokens [2,9], logits [2,8,vocab] of the first 8 of each row, loss, the mean
+cross-entropy of predicting the last 8, and grad.<file's tensor name>, its gradients. Everything in f32, as the classes
+come, also where the file is bf16. Shapes are odd on purpose: heads wider or narrower than hidden / heads, counts of
+experts that are no powers of two, a vocabulary that is padded inside. The cases:
+
+llama_tied            tied embeddings, rope stretched as in Llama 3.1
+llama_shards          three shards, one key-value head, linear rope
+llama_bf16            weights in bf16
+qwen3                 head_dim unlike hidden_size / heads, tied embeddings
+mixtral               three experts, top-2
+qwen3_moe             five experts, top-3, every second layer and one more dense, two shards
+qwen3_moe_one_expert  one expert, whose router has no say
+olmoe                 six experts, top-2, queries and keys normed over all heads, weights not renormalised
+"""
+
+import shutil
+
+import safetensors.torch
+import torch
+import transformers
+from torch.nn import functional
+
+from golden import ROOT, sorted_header, write
+
+FAMILIES_DIR = ROOT / "tests" / "golden" / "families"
+BATCH, POSITIONS = 2, 8
+SMALLEST_GAP = 1e-3  # between the last chosen and the first refused router probability
+
+BASE = dict(
+    vocab_size=53, hidden_size=16, intermediate_size=20, num_hidden_layers=2, num_attention_heads=4,
+    num_key_value_heads=2, max_position_embeddings=64, initializer_range=0.3, bos_token_id=None, eos_token_id=1,
+    pad_token_id=None,
+)
+LLAMA3_ROPE = dict(rope_type="llama3", rope_theta=500.0, factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                   original_max_position_embeddings=16)
+LINEAR_ROPE = dict(rope_type="linear", rope_theta=10000.0, factor=2.0)
+
+
+def split_experts(tensors, mixtral):
+    """Models keep the experts of a layer in two fused tensors; files name each expert's matrices."""
+    names = ("w1", "w3", "w2") if mixtral else ("gate_proj", "up_proj", "down_proj")
+    split = {}
+    for name, x in tensors.items():
+        name = name.replace(".mlp.", ".block_sparse_moe.") if mixtral else name
+        prefix, _, last = name.rpartition(".")
+        for e, matrix in enumerate(x if last in ("gate_up_proj", "down_proj") else ()):
+            if last == "gate_up_proj":
+                split[f"{prefix}.{e}.{names[0]}.weight"], split[f"{prefix}.{e}.{names[1]}.weight"] = matrix.chunk(2)
+            else:
+                split[f"{prefix}.{e}.{names[2]}.weight"] = matrix
+        if last not in ("gate_up_proj", "down_proj"):
+            split[name] = x
+    return split
+
+
+def smallest_gap(model):
+    """Watches the routers: the last chosen probability minus the first refused one, over all tokens."""
+    gaps = []
+
+    def watch(module, inputs, outputs):
+        probability = torch.softmax(outputs[0].detach().double(), dim=-1).sort(descending=True).values
+        if module.top_k < probability.shape[-1]:
+            gaps.append((probability[:, module.top_k - 1] - probability[:, module.top_k]).min().item())
+
+    for name, module in model.named_modules():
+        if name.endswith("mlp.gate"):
+            module.register_forward_hook(watch)
+    return gaps
+
+
+def random_model(config, seed, dtype):
+    torch.manual_seed(seed)
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="sdpa",
+                                                          experts_implementation="eager").train()
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if name.endswith("norm.weight"):
+                p.copy_(1 + 0.2 * torch.randn_like(p))
+            elif name.endswith("gate.weight"):
+                p.copy_(0.3 * torch.randn_like(p))  # routers start at zero in some classes
+            p.copy_(p.to(dtype).float())
+    return model, torch.randint(0, config.vocab_size, (BATCH, POSITIONS + 1))
+
+
+def evaluate(model, tokens):
+    """Logits, loss and the smallest gap of a router's choice."""
+    gaps = smallest_gap(model)
+    logits = model(input_ids=tokens[:, :-1], use_cache=False).logits
+    loss = functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), tokens[:, 1:].reshape(-1))
+    return logits, loss, min(gaps, default=1)
+
+
+def make(case, config, dtype=torch.float32, max_shard_size="50GB"):
+    for seed in range(1, 100):  # the first seed whose routers are not near a tie
+        model, tokens = random_model(config, seed, dtype)
+        logits, loss, gap = evaluate(model, tokens)
+        if gap > SMALLEST_GAP:
+            break
+    loss.backward()
+    print(f"{case}: seed {seed}, loss {loss.item():.4f}, smallest gap {gap:.1e}")
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters()}  # before the model is rounded for its file
+    gradients = split_experts(gradients, config.model_type == "mixtral")
+
+    folder = FAMILIES_DIR / case
+    shutil.rmtree(folder, ignore_errors=True)
+    model.to(dtype).save_pretrained(folder, max_shard_size=max_shard_size)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    stored = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        path.write_bytes(sorted_header(path.read_bytes()))
+        stored.update(safetensors.torch.load_file(path))
+    if set(gradients) != set(stored):
+        raise ValueError(f"{case}: gradients and files differ: {sorted(set(gradients) ^ set(stored))[:4]}")
+    write(folder / "expected.safetensors",
+          dict(tokens=tokens, logits=logits, loss=loss.reshape(1), **{f"grad.{n}": g for n, g in gradients.items()}), {})
+
+
+if __name__ == "__main__":
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    t = transformers
+    make("llama_tied", t.LlamaConfig(**BASE, tie_word_embeddings=True, rms_norm_eps=1e-5, rope_parameters=LLAMA3_ROPE))
+    make("llama_shards", t.LlamaConfig(**dict(BASE, num_key_value_heads=1), head_dim=6, rope_parameters=LINEAR_ROPE),
+         max_shard_size="9KB")
+    make("llama_bf16", t.LlamaConfig(**dict(BASE, num_key_value_heads=4)), dtype=torch.bfloat16)
+    make("qwen3", t.Qwen3Config(**BASE, head_dim=10, tie_word_embeddings=True))
+    make("mixtral", t.MixtralConfig(**BASE, num_local_experts=3, num_experts_per_tok=2))
+    qwen3_moe = dict(BASE, head_dim=6, moe_intermediate_size=12)
+    make("qwen3_moe", t.Qwen3MoeConfig(**dict(qwen3_moe, num_hidden_layers=4), num_experts=5, num_experts_per_tok=3,
+                                       norm_topk_prob=True, decoder_sparse_step=2, mlp_only_layers=[3]),
+         max_shard_size="20KB")
+    make("qwen3_moe_one_expert", t.Qwen3MoeConfig(**qwen3_moe, num_experts=1, num_experts_per_tok=1))
+    make("olmoe", t.OlmoeConfig(**BASE, num_experts=6, num_experts_per_tok=2))
