@@ -7,9 +7,7 @@
 
 #include "kernels/philox.h"
 #include "trainer/batch.h"
-#include "trainer/checkpointing.h"
-#include "trainer/config.h"
-#include "trainer/session.h"
+#include "trainer/trained_model.h"
 
 namespace sy {
 
@@ -149,17 +147,8 @@ int run_generate(int argc, char** argv) {
     return app.exit(e) == 0 ? 0 : 2;
   }
   options.use_cache = !no_cache;
-  const CheckpointReader reader(resolve_checkpoint(path));
-  const Config config = parse_config(reader.state().config_text, reader.directory() + "/state.json", {},
-                                     /*num_ranks=*/0);  // the layout that trained it does not matter
-  const auto comm = make_single_comm();
-  Mesh mesh(*comm, {});
-  const auto ctx = make_context(config, mesh);
-  Decoder decoder(*ctx, config.model, config.moe,
-                  {.dtype = training_dtype(config.train.dtype), .seed = static_cast<uint64_t>(config.train.seed)});
-  load_checkpoint(*ctx, decoder, nullptr, reader);
-  const auto tokenizer = make_tokenizer(config.data.tokenizer, config.model.vocab_size);
-  const auto texts = generate_texts(*ctx, decoder, *tokenizer, prompts, options);
+  const TrainedModel model = load_trained_model(path);
+  const auto texts = generate_texts(*model.ctx, *model.decoder, *model.tokenizer, prompts, options);
   for (std::size_t i = 0; i < texts.size(); ++i) fmt::print("{}{}\n", prompts[i], texts[i]);
   return 0;
 }

@@ -17,6 +17,7 @@
 #include "trainer/config.h"
 #include "trainer/convert.h"
 #include "trainer/doctor.h"
+#include "trainer/eval_command.h"
 #include "trainer/generate.h"
 #include "trainer/inspect.h"
 #include "trainer/methods.h"
@@ -82,6 +83,9 @@ int run(int argc, char** argv, MpiSession& session, StopSignals& signals) {
   const std::map<std::string, Command> commands = {
       {"train", {"pretrain from a YAML config", [&](int c, char** v) { return train_command(c, v, comm, signals); }}},
       {"generate", {"continue prompts with a trained checkpoint", run_generate}},
+      {"eval",
+       {"perplexity of a text, multiple choice, with a trained checkpoint",
+        [&](int c, char** v) { return run_eval(c, v, comm); }}},
       {"convert",
        {"a Hugging Face folder to a checkpoint, or back", [&](int c, char** v) { return run_convert(c, v, comm); }}},
       {"tokenize", {"text and JSONL files to a .bin/.idx corpus", run_tokenize}},

@@ -1,16 +1,14 @@
 #include "csrc/io/text_source.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <exception>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "csrc/core/check.h"
 #include "csrc/io/file.h"
 #include "csrc/io/indexed_dataset.h"
+#include "csrc/io/lines.h"
 #include "csrc/io/tokenizer.h"
 
 namespace sy {
@@ -40,31 +38,10 @@ int64_t file_bytes(const std::string& path) {
   return static_cast<int64_t>(bytes);
 }
 
-std::ifstream open_input(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) user_error("cannot open {}: {}", path, std::strerror(errno));
-  return in;
-}
-
-bool is_blank(std::string_view line) { return line.find_first_not_of(" \t\r\f\v") == std::string_view::npos; }
-
 void read_whole(const std::string& path, const DocumentCallback& on_document, const BytesCallback& on_bytes) {
   const std::string text = read_text_file(path);
   on_document(text);
   on_bytes(static_cast<int64_t>(text.size()));
-}
-
-// Calls on_line(line without its newline, number from 1) for every line.
-template <class OnLine>
-void read_lines(const std::string& path, const BytesCallback& on_bytes, OnLine on_line) {
-  std::ifstream in = open_input(path);
-  std::string line;
-  int64_t number = 0;
-  while (std::getline(in, line)) {
-    on_line(std::string_view(line), ++number);
-    on_bytes(static_cast<int64_t>(line.size()) + (in.eof() ? 0 : 1));
-  }
-  if (in.bad()) user_error("cannot read {} after line {}: {}", path, number, std::strerror(errno));
 }
 
 void read_split(const std::string& path, const TokenizeOptions& options, const DocumentCallback& on_document,
@@ -78,27 +55,20 @@ void read_split(const std::string& path, const TokenizeOptions& options, const D
     document.clear();
     has_lines = false;
   };
-  read_lines(path, on_bytes, [&](std::string_view line, int64_t) {
+  const auto on_line = [&](std::string_view line, int64_t) {
     const std::string_view visible = line.ends_with('\r') ? line.substr(0, line.size() - 1) : line;
     if (at_blank ? is_blank(line) : visible == options.document_separator) return close_document();
     if (has_lines) document.push_back('\n');
     document.append(line);
     has_lines = true;
-  });
+  };
+  read_lines(path, on_line, on_bytes);
   if (has_lines) close_document();
 }
 
 void read_jsonl(const std::string& path, const std::string& key, const DocumentCallback& on_document,
                 const BytesCallback& on_bytes) {
-  read_lines(path, on_bytes, [&](std::string_view line, int64_t number) {
-    if (is_blank(line)) return;
-    nlohmann::json record;
-    try {
-      record = nlohmann::json::parse(line);
-    } catch (const nlohmann::json::parse_error& error) {
-      user_error("{}:{}: not valid JSON in UTF-8 from byte {} of the line on", path, number, error.byte);
-    }
-    if (!record.is_object()) user_error("{}:{}: a JSON {} where an object is wanted", path, number, record.type_name());
+  const auto on_record = [&](const nlohmann::json& record, int64_t number) {
     const auto value = record.find(key);
     if (value == record.end()) {
       std::string keys;
@@ -109,7 +79,8 @@ void read_jsonl(const std::string& path, const std::string& key, const DocumentC
       user_error("{}:{}: '{}' is a JSON {} where a string is wanted", path, number, key, value->type_name());
     }
     on_document(value->template get_ref<const std::string&>());
-  });
+  };
+  read_json_lines(path, on_record, on_bytes);
 }
 
 // Encodes documents in batches, each batch by all threads, and hands them on in order.

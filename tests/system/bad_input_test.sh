@@ -105,6 +105,15 @@ grep -q " $((bytes + 1)) tokens .* $bytes bytes of text" "$folder/out" || fail "
 echo "--- checkpoints and run folders"
 "$switchyard" train "$config" "${data[@]}" "${small[@]}" logging.run_dir="$run" >"$folder/out" 2>&1 || fail "$(tail -n 12 "$folder/out")"
 continues() { refuses "$1" "$switchyard" train "$config" "${data[@]}" "${small[@]}" train.train_iters=9 logging.run_dir="$2" "${@:3}"; }
+evaluates() { refuses "$1" "$switchyard" eval "$run" "${@:2}"; }
+evaluates "nothing to score"
+evaluates "nothing.txt: there is no text to score" --text "$folder/nothing.txt"
+evaluates "no_such.txt" --text "$folder/no_such.txt"
+evaluates "--seq-length 65 is longer than model.max_position_embeddings: 64" --text "$folder/valid.txt" --seq-length 65
+evaluates "--stride 9 is longer than --seq-length 8" --text "$folder/valid.txt" --seq-length 8 --stride 9
+evaluates "there is no folder .*no_such" --text "$folder/valid.txt" --json "$folder/no_such/scores.json"
+printf '{"context": "a", "choices": ["b"], "answer": 0}\n{"context": "a", "choices": ["b"], "answer": 1}\n' >"$folder/items.jsonl"
+evaluates "items.jsonl:2: answer 1 is not the index of one of 1 choices" --choices "$folder/items.jsonl"
 copy_run() { rm -rf "$folder/copy" && cp -r "$run" "$folder/copy"; }
 shard=checkpoints/step_00000006/shard_00000_of_00001.safetensors
 copy_run && printf '\x55\xaa\x55' | dd of="$folder/copy/$shard" bs=1 seek=20000 conv=notrunc status=none

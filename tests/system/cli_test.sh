@@ -12,7 +12,7 @@ says() { grep -qE -- "$1" "$folder/out" || fail "'$1' is not in: $(tail -n 12 "$
 echo "--- help"
 "$switchyard" --help >"$folder/out"
 commands="$(sed -nE 's/^  ([a-z]+) .*/\1/p' "$folder/out")"
-for command in bench convert doctor generate inspect methods tokenize train verify; do
+for command in bench convert doctor eval generate inspect methods tokenize train verify; do
   grep -qx "$command" <<<"$commands" || fail "--help does not list $command"
 done
 for command in $commands; do
@@ -93,6 +93,18 @@ for path in "$run" "$run/checkpoints" "$run/checkpoints/step_00000040"; do
 done
 "$switchyard" generate "$run" --prompt "the old river" --max-new-tokens 20 --temperature 0 --no-cache | cmp - "$folder/generated" ||
   fail "without the cache the text differs"
+
+echo "--- eval"
+printf '{"context": "the old", "choices": [" river", " zzzzz"], "answer": 0}\n' >"$folder/items.jsonl"
+"$switchyard" eval "$run" --text "$folder/valid.txt" --seq-length 32 --stride 16 --choices "$folder/items.jsonl" \
+  --json "$folder/scores.json" >"$folder/out" 2>"$folder/err" || fail "$(tail -n 12 "$folder/err")"
+says "^$folder/valid.txt: $(($(stat -c %s "$folder/valid.txt") + 1)) tokens, .* in 1 documents; windows of 32 tokens, stride 16\$"
+says '^  loss [0-9.]+ nats per token, perplexity [0-9.]+, [0-9.]+ bits per byte$'
+says "^$folder/items.jsonl: 1 items; accuracy 1.0000, by log-probability per byte 1.0000, per token 1.0000\$"
+grep -qE '^tokens .* left ' "$folder/err" || fail "no progress: $(tail -n 12 "$folder/err")"
+keys="$(sed -nE 's/^ *"([a-z_]+)":.*/\1/p' "$folder/scores.json" | tr '\n' ' ')"
+[[ $keys == "checkpoint text file documents text_bytes tokens seq_length stride loss perplexity bits_per_byte choices file items accuracy accuracy_per_byte accuracy_per_token " ]] ||
+  fail "keys of scores.json: $keys"
 
 echo "--- a bar on a terminal"
 if command -v script >/dev/null; then
