@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 
+#include "trainer/gguf_import.h"
 #include "trainer/hub_export.h"
 #include "trainer/hub_import.h"
 #include "trainer/progress.h"
@@ -24,23 +25,24 @@ void export_checkpoint(const std::string& path, const std::string& out, std::opt
              reader.state().step);
 }
 
-void import_folder(const std::string& path, const std::string& out, std::optional<DType> dtype) {
-  const ForeignModel foreign = open_hub_folder(path);
+void import_foreign(const ForeignModel& foreign, const std::string& out, std::optional<DType> dtype) {
   const ImportReport report = import_model(foreign, out, dtype);
   fmt::print("{}: {} tensors, {} parameters, train.dtype {}, from {}; {}\n", out, report.tensors, report.parameters,
              dtype_name(report.dtype), foreign.description,
-             foreign.tokenizer_path.empty() ? "there is no tokenizer.json, so that data.tokenizer is bytes"
-                                            : "with its tokenizer.json");
+             foreign.has_tokenizer() ? "with its tokenizer.json"
+                                     : "there is no tokenizer.json, so that data.tokenizer is bytes");
 }
 
 }  // namespace
 
 int run_convert(int argc, char** argv, Comm& comm) {
-  CLI::App app("Hugging Face folder to checkpoint, checkpoint to Hugging Face folder", "switchyard convert");
+  CLI::App app("Hugging Face folder or GGUF file to checkpoint, checkpoint to Hugging Face folder",
+               "switchyard convert");
   std::string path, out, dtype, to;
-  app.add_option("source", path,
-                 "a Hugging Face folder (config.json and safetensors), or a run folder, its checkpoints folder or one "
-                 "step directory")
+  app.add_option(
+         "source", path,
+         "a Hugging Face folder (config.json and safetensors) or a .gguf file, or a run folder, its checkpoints "
+         "folder or one step directory")
       ->required();
   app.add_option("out", out, "the new folder")->required();
   app.add_option("--to", to, "what is made; default: the other of what the source is")
@@ -58,10 +60,14 @@ int run_convert(int argc, char** argv, Comm& comm) {
   std::optional<DType> type;
   if (!dtype.empty()) type = dtype == "bf16" ? DType::bf16 : DType::f32;
   const bool is_hub = std::filesystem::exists(std::filesystem::path(path) / "config.json");
-  if (to == (is_hub ? "hf" : "switchyard"))
+  const bool is_gguf = path.ends_with(".gguf");
+  if (to == (is_hub || is_gguf ? "hf" : "switchyard"))
     user_error("--to {}: '{}' {}", to, path,
-               is_hub ? "is a Hugging Face folder already" : "is no Hugging Face folder, it has no config.json");
-  if (is_hub) import_folder(path, out, type);
+               is_hub    ? "is a Hugging Face folder already"
+               : is_gguf ? "becomes a checkpoint first; convert that to hf"
+                         : "is no Hugging Face folder, it has no config.json");
+  if (is_hub) import_foreign(open_hub_folder(path), out, type);
+  else if (is_gguf) import_foreign(open_gguf(path), out, type);
   else export_checkpoint(path, out, type);
   return 0;
 }

@@ -68,7 +68,7 @@ Config config_of(const ForeignModel& foreign, const std::string& out, DType dtyp
                   {"dtype", dtype_name(dtype)}};
   run["optimizer"] = {{"lr", 1e-5}, {"lr_decay_style", "constant"}};
   const fs::path folder = fs::absolute(out).lexically_normal();
-  if (!foreign.tokenizer_path.empty()) run["data"] = {{"tokenizer", (folder / "tokenizer.json").string()}};
+  if (foreign.has_tokenizer()) run["data"] = {{"tokenizer", (folder / "tokenizer.json").string()}};
   run["checkpoint"] = {{"pretrained_checkpoint", folder.string()}};
   Config config = parse_config(run.dump(), foreign.path, {}, /*num_ranks=*/0);
   config.logging.run_dir.clear();
@@ -87,6 +87,7 @@ ImportReport import_model(const ForeignModel& foreign, const std::string& out, s
   NewFolder folder(out);
   write_weights_checkpoint(folder.directory(), config, source);
   if (!foreign.tokenizer_path.empty()) copy_tokenizer(foreign.tokenizer_path, folder.directory());
+  for (const auto& [name, text] : foreign.tokenizer_files) write_file_atomically(folder.file(name), text);
   folder.publish();
   report.tensors = std::ssize(source.tensors());
   report.parameters = model.total_parameters();

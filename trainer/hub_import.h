@@ -7,6 +7,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -27,6 +28,9 @@ struct ForeignModel {
   // True for a tensor that the model does not need, such as frequencies that follow from the configuration.
   std::function<bool(const std::string&)> is_derived = [](const std::string&) { return false; };
   std::string tokenizer_path;  // of a tokenizer.json; "" if there is none
+  // Or the tokenizer's files by name, where the source is not one of them.
+  std::map<std::string, std::string> tokenizer_files;
+  bool has_tokenizer() const { return !tokenizer_path.empty() || !tokenizer_files.empty(); }
 };
 
 struct ImportReport {

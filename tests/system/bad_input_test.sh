@@ -114,6 +114,8 @@ evaluates "--stride 9 is longer than --seq-length 8" --text "$folder/valid.txt" 
 evaluates "there is no folder .*no_such" --text "$folder/valid.txt" --json "$folder/no_such/scores.json"
 printf '{"context": "a", "choices": ["b"], "answer": 0}\n{"context": "a", "choices": ["b"], "answer": 1}\n' >"$folder/items.jsonl"
 evaluates "items.jsonl:2: answer 1 is not the index of one of 1 choices" --choices "$folder/items.jsonl"
+head -c 3000 tests/golden/gguf/llama.gguf >"$folder/cut.gguf"
+refuses "cut.gguf' is truncated" "$switchyard" convert "$folder/cut.gguf" "$folder/from_gguf"
 copy_run() { rm -rf "$folder/copy" && cp -r "$run" "$folder/copy"; }
 shard=checkpoints/step_00000006/shard_00000_of_00001.safetensors
 copy_run && printf '\x55\xaa\x55' | dd of="$folder/copy/$shard" bs=1 seek=20000 conv=notrunc status=none

@@ -86,6 +86,9 @@ status=0
 "$switchyard" convert "$run" "$folder/hub" >"$folder/out" 2>&1 || status=$?
 [[ $status -eq 2 && $(cat "$folder/out") == "switchyard: '$folder/hub' exists already; "* ]] || fail "exit code $status: $(cat "$folder/out")"
 
+"$switchyard" convert tests/golden/gguf/llama.gguf "$folder/from_gguf" >"$folder/out" 2>"$folder/err" || fail "$(tail -n 12 "$folder/err")"
+says "^$folder/from_gguf: [0-9]+ tensors, .*, from architecture llama; with its tokenizer.json\$"
+
 echo "--- generate"
 for path in "$run" "$run/checkpoints" "$run/checkpoints/step_00000040"; do
   "$switchyard" generate "$path" --prompt "the old river" --max-new-tokens 20 --temperature 0 >"$folder/generated"
