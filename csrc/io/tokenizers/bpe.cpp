@@ -75,7 +75,8 @@ Bpe::Bpe(const Component& model, bool byte_level)
     const int32_t id = byte_level ? find_token(vocabulary_, std::string(1, static_cast<char>(byte)))
                                   : find_token(written, byte_token(byte));
     byte_tokens_[byte] = id;
-    if (byte_level && id < 0) user_error("{}: byte 0x{:02X} has no token", vocab.place(), b);
+    // SmolLM2 has no token for some bytes that texts hardly hold; they are lost, as in the reference.
+    if (byte_level && id < 0 && b >= ' ' && b <= '~') user_error("{}: byte 0x{:02X} has no token", vocab.place(), b);
   }
   if (const auto unk = model.get("unk_token", std::string()); !unk.empty()) {
     unk_ = find_token(written, unk);
@@ -130,7 +131,9 @@ void Bpe::start_symbols(std::string_view word, std::vector<Symbol>& symbols) con
   symbols.clear();
   const auto add = [&](int32_t token) { symbols.push_back({token, -1, -1}); };
   if (byte_level_) {
-    for (const char c : word) add(byte_tokens_[static_cast<unsigned char>(c)]);
+    for (const char c : word)
+      if (const int32_t token = byte_tokens_[static_cast<unsigned char>(c)]; token >= 0 || unk_ >= 0)
+        add(token >= 0 ? token : unk_);
     return;
   }
   bool after_unk = false;
