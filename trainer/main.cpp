@@ -20,9 +20,11 @@
 #include "trainer/eval_command.h"
 #include "trainer/generate.h"
 #include "trainer/inspect.h"
+#include "trainer/merge.h"
 #include "trainer/methods.h"
 #include "trainer/tokenize.h"
 #include "trainer/train.h"
+#include "trainer/upcycle.h"
 #include "trainer/verify.h"
 
 namespace sy {
@@ -93,6 +95,8 @@ int run(int argc, char** argv, MpiSession& session, StopSignals& signals) {
       {"methods", {"the registered routers, balance losses, capacity policies ...", run_methods}},
       {"bench", {"time full training steps", [&](int c, char** v) { return run_bench(c, v, comm); }}},
       {"verify", {"compare this layout with one rank", [&](int c, char** v) { return run_verify(c, v, comm); }}},
+      {"upcycle", {"an MoE checkpoint from dense ones", [&](int c, char** v) { return run_upcycle(c, v, comm); }}},
+      {"merge", {"one checkpoint from several of one shape", [&](int c, char** v) { return run_merge(c, v, comm); }}},
       {"doctor", {"what this build and machine can do", doctor_command}},
   };
   if (argc < 2 || std::string(argv[1]) == "--help" || std::string(argv[1]) == "-h") {

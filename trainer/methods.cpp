@@ -4,8 +4,10 @@
 
 #include <CLI/CLI.hpp>
 
+#include "csrc/merging/merging.h"
 #include "csrc/models/family.h"
 #include "csrc/moe/layer.h"
+#include "csrc/upcycling/upcycling.h"
 #include "trainer/config.h"
 
 namespace sy {
@@ -40,6 +42,8 @@ int run_methods(int argc, char** argv) {
   list<moe::Balance>("moe.balance");
   list<moe::Hook>("moe.hooks");
   list<Family>("model families (Hugging Face model_type)");
+  list<upcycling::Upcycling>("upcycle");
+  list<merging::Merging>("merge");
   return 0;
 }
 

@@ -85,14 +85,18 @@ void write_weights_checkpoint(const std::string& folder, const Config& config, c
   write_file_atomically(folder + "/config.yaml", state.config_text);
 }
 
+std::string first_model_difference(const Config& there, const Config& here) {
+  const auto precision = [](const Config& c) { return accumulation_dtype(training_dtype(c.train.dtype)); };
+  const std::string difference = first_config_difference(model_text(there), model_text(here), kFree);
+  if (!difference.empty() || precision(there) == precision(here)) return difference;
+  return fmt::format("weights are {} there and, by train.dtype, {} here", dtype_name(precision(there)),
+                     dtype_name(precision(here)));
+}
+
 void load_pretrained(Context& ctx, Decoder& decoder, const Config& config, const CheckpointReader& reader) {
   const Config theirs = parse_config(reader.state().config_text, reader.directory() + "/state.json", {},
                                      /*num_ranks=*/0);
-  const auto precision = [](const Config& c) { return accumulation_dtype(training_dtype(c.train.dtype)); };
-  std::string difference = first_config_difference(model_text(theirs), model_text(config), kFree);
-  if (difference.empty() && precision(theirs) != precision(config))
-    difference = fmt::format("weights are {} there and, by train.dtype, {} here", dtype_name(precision(theirs)),
-                             dtype_name(precision(config)));
+  const std::string difference = first_model_difference(theirs, config);
   if (!difference.empty())
     user_error("checkpoint.pretrained_checkpoint: '{}' holds another model: {}", reader.directory(), difference);
   require_model(reader, decoder);

@@ -19,9 +19,13 @@ namespace sy {
 // once; UserError names the first that is missing, of another shape or type, not finite, or has no place in the model.
 void write_weights_checkpoint(const std::string& folder, const Config& config, const TensorSource& source);
 
+// Empty if weights of the one are weights of the other; else e.g. "model.hidden_size is 256 there and 512 here". Free
+// are what only training or memory feel: initializer_range, pad_vocab_size_to, max_position_embeddings, balance,
+// capacity.
+std::string first_model_difference(const Config& there, const Config& here);
+
 // Sets the model's tensors from a checkpoint, whether or not it holds more than them; every rank of ctx's mesh calls.
-// UserError names the key if model, moe or the precision of `config` are not the checkpoint's. Free are what only
-// training or memory feel: initializer_range, pad_vocab_size_to, max_position_embeddings, balance, capacity.
+// UserError names the first key in which the models differ.
 void load_pretrained(Context& ctx, Decoder& decoder, const Config& config, const CheckpointReader& reader);
 
 }  // namespace sy

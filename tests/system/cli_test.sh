@@ -12,7 +12,7 @@ says() { grep -qE -- "$1" "$folder/out" || fail "'$1' is not in: $(tail -n 12 "$
 echo "--- help"
 "$switchyard" --help >"$folder/out"
 commands="$(sed -nE 's/^  ([a-z]+) .*/\1/p' "$folder/out")"
-for command in bench convert doctor eval generate inspect methods tokenize train verify; do
+for command in bench convert doctor eval generate inspect merge methods tokenize train upcycle verify; do
   grep -qx "$command" <<<"$commands" || fail "--help does not list $command"
 done
 for command in $commands; do

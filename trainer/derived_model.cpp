@@ -1,0 +1,114 @@
+#include "trainer/derived_model.h"
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "trainer/checkpointing.h"
+#include "trainer/dry_run.h"
+#include "trainer/evaluate.h"
+#include "trainer/layout.h"
+#include "trainer/new_folder.h"
+#include "trainer/progress.h"
+#include "trainer/session.h"
+#include "trainer/weights_checkpoint.h"
+
+namespace sy {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Mean loss of a stored model on the recipe's validation text, on this process's CPU.
+EvalReport held_out_loss(const RecipeConfig& recipe, Config config, const CheckpointReader& reader) {
+  config.parallel = {};
+  config.device.type = DeviceType::cpu;
+  const std::unique_ptr<Comm> comm = make_single_comm();
+  const std::unique_ptr<Mesh> mesh = make_mesh(config, *comm);
+  const std::unique_ptr<Context> ctx = make_context(config, *mesh);
+  Decoder decoder(*ctx, config.model, config.moe, {.dtype = training_dtype(config.train.dtype)});
+  load_model(*ctx, decoder, reader);
+  DataConfig data = config.data;
+  data.data_path = data.train_data_path = data.test_data_path = {};
+  data.valid_data_path = recipe.valid_data_path;
+  const auto sets = open_eval_data(data, Split::kValid, config.train.seq_length, config.model.vocab_size);
+  return evaluate(*ctx, decoder, sets, *make_tokenizer(data.tokenizer), config.train.seq_length,
+                  config.train.micro_batch_size, recipe.eval_windows);
+}
+
+std::string hash_of_file(const std::string& path) {
+  const MappedFile file(path);
+  return hash_text(xxh64(file.data(), file.num_bytes()));
+}
+
+Json record(const Derivation& d, const std::string& lineage_hash) {
+  Json inputs = Json::array();
+  for (const StoredModel& m : *d.inputs)
+    inputs.push_back({{"path", m.path()}, {"step", m.reader().state().step}, {"index_xxh64", m.hash()}});
+  Json out = {{"command", d.command}, {"inputs", inputs}, {"recipe", d.recipe_text}};
+  if (!lineage_hash.empty()) out["lineage_xxh64"] = lineage_hash;
+  return out;
+}
+
+int64_t bytes_below(const std::string& folder) {
+  int64_t bytes = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
+    if (entry.is_regular_file()) bytes += static_cast<int64_t>(entry.file_size());
+  return bytes;
+}
+
+std::string size_text(const Config& config) {
+  const ModelSize size = model_size(config);
+  const auto millions = [](int64_t n) { return fmt::format("{:.3f} M", static_cast<double>(n) / 1e6); };
+  if (!config.moe.is_moe()) return millions(size.total_parameters);
+  return fmt::format("{} ({} active)", millions(size.total_parameters), millions(size.active_parameters));
+}
+
+void print_report(const Derivation& d, const DerivationReport& report) {
+  fmt::print("{}: {}, {} parameters\n", d.recipe->output, format_bytes(static_cast<double>(report.file_bytes)),
+             size_text(d.config));
+  for (size_t i = 0; i < d.inputs->size(); ++i) {
+    const StoredModel& m = (*d.inputs)[i];
+    fmt::print("  from {} at step {}, {} parameters{}\n", m.path(), m.reader().state().step, size_text(m.config()),
+               report.losses.empty() ? "" : fmt::format(", loss {:.6f}", report.losses[i]));
+  }
+  if (!report.losses.empty())
+    fmt::print("  loss before any training {:.6f}, on the same {} tokens\n", report.losses.back(), report.loss_tokens);
+  if (!report.lineage_hash.empty()) fmt::print("  lineage {}\n", report.lineage_hash);
+  fmt::print("  train it on with `switchyard train {}/config.yaml`\n", d.recipe->output);
+}
+
+}  // namespace
+
+Config derived_config(const Config& parent, const std::string& output) {
+  Config config = parent;
+  config.checkpoint.load = "auto";
+  config.checkpoint.pretrained_checkpoint = output;
+  config.logging.run_dir = output + "/run";
+  return config;
+}
+
+DerivationReport write_derived_model(const Derivation& d) {
+  DerivationReport report;
+  NewFolder folder(d.recipe->output);
+  write_weights_checkpoint(folder.directory(), d.config, *d.source);
+  if (d.write_lineage) {
+    d.write_lineage(folder.file("lineage.safetensors"));
+    report.lineage_hash = hash_of_file(folder.file("lineage.safetensors"));
+  }
+  if (!d.recipe->valid_data_path.empty()) {
+    const auto score = [&](const Config& config, const CheckpointReader& reader) {
+      const EvalReport scored = held_out_loss(*d.recipe, config, reader);
+      report.losses.push_back(scored.loss);
+      report.loss_tokens = scored.tokens;
+    };
+    for (const StoredModel& m : *d.inputs) score(m.config(), m.reader());
+    score(d.config, CheckpointReader(resolve_checkpoint(folder.directory())));
+  }
+  write_file_atomically(folder.file("derivation.json"), record(d, report.lineage_hash).dump(2) + "\n");
+  report.file_bytes = bytes_below(folder.directory());
+  folder.publish();
+  print_report(d, report);
+  return report;
+}
+
+}  // namespace sy

@@ -1,0 +1,24 @@
+// `switchyard merge CONFIG.yaml`: one checkpoint from several of one architecture, tensor by tensor
+// (csrc/merging/merging.h).
+#pragma once
+
+#include "csrc/core/registry.h"
+#include "csrc/merging/merging.h"
+#include "trainer/derived_model.h"
+#include "trainer/recipe.h"
+
+namespace sy {
+
+struct MergeConfig {
+  RecipeConfig recipe;
+  std::string base;
+  Component<merging::Merging> method;
+};
+void describe(MergeConfig& config, Fields& fields);
+
+// Writes recipe.output, or throws and leaves nothing; prints a report.
+DerivationReport merge(const MergeConfig& config);
+
+int run_merge(int argc, char** argv, Comm& comm);
+
+}  // namespace sy

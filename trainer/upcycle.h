@@ -1,0 +1,25 @@
+// `switchyard upcycle CONFIG.yaml`: an MoE checkpoint from dense ones. The recipe's method makes the MoE layers that
+// its section `moe` asks for (csrc/upcycling/upcycling.h); every other tensor is the mean of the inputs' (a copy of the
+// only one's); router state starts at zero.
+#pragma once
+
+#include "csrc/core/registry.h"
+#include "csrc/upcycling/upcycling.h"
+#include "trainer/derived_model.h"
+#include "trainer/recipe.h"
+
+namespace sy {
+
+struct UpcycleConfig {
+  RecipeConfig recipe;
+  Component<upcycling::Upcycling> method;
+  MoeConfig moe;
+};
+void describe(UpcycleConfig& config, Fields& fields);
+
+// Writes recipe.output, or throws and leaves nothing; prints a report.
+DerivationReport upcycle(const UpcycleConfig& config);
+
+int run_upcycle(int argc, char** argv, Comm& comm);
+
+}  // namespace sy
