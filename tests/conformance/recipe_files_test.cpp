@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 #include <set>
+#include <sstream>
 
 #include "tests/trainer/dense_toy.h"
 #include "trainer/merge.h"
@@ -66,6 +67,17 @@ TEST(RecipeFiles, EveryMethodHasOneAndIsNamedInIt) {
   EXPECT_EQ(registered<merging::Merging>(), files("merge"));
   expect_named_after_its_method<UpcycleConfig>("upcycle");
   expect_named_after_its_method<MergeConfig>("merge");
+}
+
+// Rows of docs/upcycling.md: | `name` | ... |
+TEST(RecipeFiles, TheDocumentedTablesAreTheRegistries) {
+  std::istringstream page(read_text_file(std::string(SY_SOURCE_DIR) + "/docs/upcycling.md"));
+  std::multiset<std::string> rows, names;
+  for (std::string line; std::getline(page, line);)
+    if (line.starts_with("| `")) rows.insert(line.substr(3, line.find('`', 3) - 3));
+  for (const std::string& name : registered<upcycling::Upcycling>()) names.insert(name);
+  for (const std::string& name : registered<merging::Merging>()) names.insert(name);
+  EXPECT_EQ(rows, names);
 }
 
 TEST(RecipeFiles, UpcyclingRecipesRun) {
