@@ -19,6 +19,7 @@
 
 #include "tests/cuda_sim/access_checker.h"
 #include "tests/cuda_sim/block.h"
+#include "tests/cuda_sim/dependent_launch.h"
 #include "tests/cuda_sim/device.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -402,11 +403,13 @@ void Executor::run(const void* kernel, dim3 grid, dim3 block, size_t shared_byte
           end_units();
         }
   } catch (...) {
+    end_grid();
     access_checker::end_launch();
     abandon_block();
     shared_.reset();
     throw;
   }
+  end_grid();
   access_checker::end_launch();
   shared_.reset();
 }
@@ -437,7 +440,7 @@ unsigned char* dynamic_shared() {
 }
 
 void launch(const void* kernel, dim3 grid, dim3 block, size_t dynamic_shared_bytes, cudaStream_t stream,
-            std::function<void()> thread_body) {
+            std::function<void()> thread_body, bool may_start_early) {
   const uint64_t threads = static_cast<uint64_t>(block.x) * block.y * block.z;
   const bool legal_grid =
       grid.x >= 1 && grid.y >= 1 && grid.z >= 1 && grid.x <= 0x7fffffffu && grid.y <= 65535u && grid.z <= 65535u;
@@ -448,10 +451,13 @@ void launch(const void* kernel, dim3 grid, dim3 block, size_t dynamic_shared_byt
   ++counts.launches;
   counts.blocks += static_cast<int64_t>(grid.x) * grid.y * grid.z;
   // Streams run one operation at a time, so shared variables may exist once.
-  enqueue(stream, "kernel", [=, seed = schedule_seed()] {
+  const auto self = std::make_shared<Grid>(Grid{.may_start_early = may_start_early});
+  enqueue(stream, "kernel", [=, seed = schedule_seed(), before = may_start_early ? grid_before(stream) : nullptr] {
+    begin_grid(self.get(), before.get());
     executor().run(kernel, grid, block, dynamic_shared_bytes, thread_body, seed);
     return true;
   });
+  set_newest_grid(stream, self);
 }
 
 }  // namespace sy::cuda_sim

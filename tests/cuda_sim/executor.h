@@ -42,8 +42,9 @@ void reset_counters();
 // dynamic shared memory limit. The threads of a block are started and resumed in an order that the schedule seed of the
 // launch gives: 0 ascending, 1 descending (lane 0 of a warp comes last and runs ahead of the lower warps), otherwise a
 // drawn permutation. A kernel whose result depends on it lacks a barrier.
+// may_start_early: dependent_launch.h.
 void launch(const void* kernel, dim3 grid, dim3 block, size_t dynamic_shared_bytes, cudaStream_t stream,
-            std::function<void()> thread_body);
+            std::function<void()> thread_body, bool may_start_early);
 
 // Called by a thread of a kernel: its block ends with a Fault, without unwinding, for callers that may not throw.
 [[noreturn]] void stop_block(const std::string& message);

@@ -62,4 +62,8 @@ bool elect_one();
 void named_barrier(int id, int threads, bool wait);
 void set_max_registers(int count, bool increase);
 
+// dependent_launch.cpp
+void start_dependent_grids();
+void wait_for_earlier_grids();
+
 }  // namespace sy::cuda_sim

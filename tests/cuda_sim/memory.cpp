@@ -137,6 +137,15 @@ void check_freed_memory() {
   for (const auto& it : resting) check_unwritten(it);
 }
 
+std::vector<std::span<unsigned char>> device_blocks() {
+  const std::lock_guard lock(mutex);
+  std::vector<std::span<unsigned char>> usable;
+  for (const auto& [address, block] : blocks)
+    if (block.space == Space::kDevice && block.is_usable && !block.is_resting)
+      usable.emplace_back(address, block.bytes);
+  return usable;
+}
+
 int64_t device_bytes_in_use() {
   const std::lock_guard lock(mutex);
   return device_bytes;

@@ -7,6 +7,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
+#include <vector>
 
 namespace sy::cuda_sim {
 
@@ -30,6 +32,9 @@ bool is_pageable(const void* address);
 void check_usable(const char* what, const void* address, size_t bytes);
 // Faults: somebody wrote into a block that rests.
 void check_freed_memory();
+
+// All device memory that may be used now, block by block.
+std::vector<std::span<unsigned char>> device_blocks();
 
 // Bytes of simulated device memory that are allocated now: from the call that allocates to the moment a free runs.
 int64_t device_bytes_in_use();

@@ -29,6 +29,7 @@ struct Operation {
 struct CUstream_st {
   bool is_blocking = true;
   std::deque<sy::cuda_sim::Operation> pending;
+  uint64_t newest = 0;  // ticket of the last operation, 0 once the host has seen that it is complete
 };
 
 namespace sy::cuda_sim {
@@ -74,10 +75,14 @@ class Scheduler {
   }
   void wait_for(const Point& point);
   bool poll(const Point& point);
+  uint64_t newest(cudaStream_t handle) {
+    const std::lock_guard lock(mutex_);
+    return live(handle)->newest;
+  }
 
   cudaStream_t create(bool is_blocking) {
     const std::lock_guard lock(mutex_);
-    streams_.push_back(new CUstream_st{.is_blocking = is_blocking, .pending = {}});
+    streams_.push_back(new CUstream_st{.is_blocking = is_blocking, .pending = {}, .newest = 0});
     return streams_.back();
   }
   void destroy(cudaStream_t handle) {
@@ -104,6 +109,7 @@ class Scheduler {
     return !stream.pending.empty() && stream.pending.front().ticket <= ticket;
   }
   CUstream_st* unfinished(const Point& point) const;
+  bool is_reached(const Point& point);
   CUstream_st* blocker(const CUstream_st& stream);
   bool advance(CUstream_st& stream);
   bool step(const Point& target);
@@ -143,6 +149,14 @@ CUstream_st* Scheduler::unfinished(const Point& point) const {
   const auto found = std::find_if(streams_.begin(), streams_.end(),
                                   [&](const CUstream_st* stream) { return precedes(*stream, point.ticket); });
   return found == streams_.end() ? nullptr : *found;
+}
+
+// Whether the host, which asks, has waited for the point.
+bool Scheduler::is_reached(const Point& point) {
+  if (unfinished(point) != nullptr) return false;
+  for (CUstream_st* stream : streams_)
+    if ((point.on_all_streams || stream == point.stream) && stream->newest <= point.ticket) stream->newest = 0;
+  return true;
 }
 
 // A stream that must go on before this one may; null: it may. Its first operation is older, so there is no cycle.
@@ -226,6 +240,7 @@ void Scheduler::enqueue(cudaStream_t handle, Operation operation) {
   CUstream_st* const stream = live(handle);
   if (operation.completes != nullptr) operation.completes->point = {.stream = stream, .ticket = last_ticket_};
   stream->pending.push_back(std::move(operation));
+  stream->newest = last_ticket_;
   const Point all{.on_all_streams = true, .ticket = last_ticket_};
   if (seed_ == kEager)
     while (step(all)) {
@@ -243,7 +258,7 @@ void Scheduler::wait_for(const Point& point) {
     {
       const std::lock_guard lock(mutex_);
       throw_fault();
-      if (unfinished(point) == nullptr) return;
+      if (is_reached(point)) return;
       has_progressed = step(point);
       throw_fault();
       if (std::chrono::steady_clock::now() > deadline) {
@@ -259,7 +274,7 @@ bool Scheduler::poll(const Point& point) {
   refuse_inside_operation();
   const std::lock_guard lock(mutex_);
   throw_fault();
-  if (unfinished(point) == nullptr) return true;
+  if (is_reached(point)) return true;
   step(point);
   throw_fault();
   return false;
@@ -292,6 +307,7 @@ Point now(cudaStream_t stream) { return scheduler().now(stream); }
 Point now_on_all_streams() { return scheduler().now_on_all_streams(); }
 void wait_for(const Point& point) { scheduler().wait_for(point); }
 bool poll(const Point& point) { return scheduler().poll(point); }
+uint64_t newest_operation(cudaStream_t stream) { return scheduler().newest(stream); }
 void progress() {
   if (in_operation) return;
   const KeepFaults keep;

@@ -53,6 +53,9 @@ bool poll(const Point& point);
 // are kept.
 void progress();
 
+// The newest operation of a stream, as a number; 0: none that the host has not waited for.
+uint64_t newest_operation(cudaStream_t stream);
+
 // What cudaEventRecord captures; a wait for it is a wait for this record, also when the event is recorded again.
 struct Record {
   Point point;

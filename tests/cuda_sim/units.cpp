@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "tests/cuda_sim/dependent_launch.h"
+
 namespace sy::cuda_sim {
 
 SharedBytes& shared_bytes() {
@@ -22,9 +24,12 @@ void begin_units(unsigned char* shared, size_t bytes, uint64_t seed) {
   begin_tensor_copies();
   begin_wgmma();
   begin_warpgroups();
+  begin_early_block();
 }
 
-bool advance_units(bool no_thread_can_go_on) { return async_work().advance(no_thread_can_go_on); }
+bool advance_units(bool no_thread_can_go_on) {
+  return async_work().advance(no_thread_can_go_on) || (no_thread_can_go_on && complete_earlier_grid());
+}
 
 void end_units() {
   end_wgmma();
@@ -32,6 +37,7 @@ void end_units() {
   end_copies_async();
   if (!async_work().idle()) fault("the block exits while a copy into its shared memory is under way");
   end_mbarriers();
+  end_early_block();
 }
 
 void take_turns() {

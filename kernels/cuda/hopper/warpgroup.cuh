@@ -59,15 +59,20 @@ __device__ __forceinline__ void claim_registers() {
 #endif
 }
 
-// Programmatic dependent launch. Results of earlier kernels may be read only after wait_for_earlier_kernels(), in every
-// kernel of a chain; start_dependent_kernels() promises nothing about memory. In simulated CUDA kernels run in order.
+// Programmatic dependent launch. A kernel that was launched by launch_early() reads and overwrites what earlier kernels
+// use only after wait_for_earlier_kernels(), which every block of it calls. start_dependent_kernels(), called by every
+// block, lets the next kernel begin; it promises nothing about memory.
 __device__ __forceinline__ void wait_for_earlier_kernels() {
-#if !defined(SY_CUDA_SIM)
+#if defined(SY_CUDA_SIM)
+  cuda_sim::wait_for_earlier_grids();
+#else
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
 __device__ __forceinline__ void start_dependent_kernels() {
-#if !defined(SY_CUDA_SIM)
+#if defined(SY_CUDA_SIM)
+  cuda_sim::start_dependent_grids();
+#else
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }

@@ -386,8 +386,8 @@ TEST(IllegalLaunch, FromInsideAKernelIsReported) {
 }
 
 TEST(IllegalLaunch, DynamicSharedMemoryAbove48KibNeedsTheAttribute) {
-  sy::cuda_sim::launch(reinterpret_cast<const void*>(needs_shared), dim3(1), dim3(1), 49 * 1024, nullptr,
-                       [] { needs_shared(); });
+  sy::cuda_sim::launch(
+      reinterpret_cast<const void*>(needs_shared), dim3(1), dim3(1), 49 * 1024, nullptr, [] { needs_shared(); }, false);
   EXPECT_EQ(cudaGetLastError(), cudaErrorInvalidValue);
   launch(needs_shared, dim3(1), dim3(1), 49 * 1024, nullptr);
   EXPECT_EQ(cudaGetLastError(), cudaSuccess);

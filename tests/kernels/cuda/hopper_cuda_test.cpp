@@ -162,6 +162,18 @@ TEST_P(Hopper, WarpgroupsTakeTurnsThroughNamedBarriers) {
   EXPECT_EQ(turns.values(), (std::vector<int>{0, 1, 0, 1, 0, 1}));
 }
 
+TEST_P(Hopper, KernelsLaunchedEarlyFindWhatTheOnesBeforeThemWrote) {
+  constexpr int kCount = 1000, kKernels = 6;
+  std::vector<int> start(kCount), end(kCount);
+  for (int i = 0; i < kCount; ++i) {
+    start[i] = end[i] = i;
+    for (int step = 0; step < kKernels; ++step) end[i] = 3 * end[i] + 1;
+  }
+  Buffer<int> values(start);
+  chain_of_early_kernels({}, values.data(), kCount, kKernels);
+  EXPECT_EQ(values.values(), end);
+}
+
 void check_gemm(int64_t m, int64_t n, int64_t k, int num_blocks) {
   const auto a = random_values(m * k, 8), b = random_values(n * k, 9);
   Buffer<bf16> x(a), y(b), c(std::vector<bf16>(static_cast<size_t>(m * n), bf16(NAN)));

@@ -146,6 +146,13 @@ __global__ void __launch_bounds__(384, 1) take_turns_kernel(int* turns, int* len
   }
 }
 
+__global__ void chain_kernel(int* values, int64_t count) {
+  start_dependent_kernels();
+  wait_for_earlier_kernels();
+  const int64_t i = global_thread();
+  if (i < count) values[i] = 3 * values[i] + 1;
+}
+
 template <int kSpan>
 void launch_tile_product(kernels::Cuda ctx, const TileProduct& args) {
   constexpr Major kK = Major::kK, kMn = Major::kMn;
@@ -186,6 +193,13 @@ void transpose_matrices(kernels::Cuda ctx, const bf16* x, bf16* y) {
 void take_turns(kernels::Cuda ctx, int* turns, int* length) {
   launch(take_turns_kernel, dim3(1), dim3(384), 0, ctx.stream, turns, length);
   CUDA_CHECK(cudaGetLastError());
+}
+
+void chain_of_early_kernels(kernels::Cuda ctx, int* values, int64_t count, int kernels) {
+  for (int i = 0; i < kernels; ++i) {
+    launch_early(chain_kernel, grid_for(count, kBlock), kBlock, 0, ctx.stream, values, count);
+    CUDA_CHECK(cudaGetLastError());
+  }
 }
 
 }  // namespace sy::test

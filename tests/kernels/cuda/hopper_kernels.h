@@ -45,4 +45,7 @@ void transpose_matrices(kernels::Cuda, const bf16* x, bf16* y);
 // to them. turns [6], length [1] starts as 0.
 void take_turns(kernels::Cuda, int* turns, int* length);
 
+// Kernels launched early after each other, each of which sets values[i] to 3 values[i] + 1.
+void chain_of_early_kernels(kernels::Cuda, int* values, int64_t count, int kernels);
+
 }  // namespace sy::test
