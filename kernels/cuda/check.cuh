@@ -8,10 +8,11 @@
 
 namespace sy::kernels::cuda {
 
-// "<call>: <error>" needs no fmt, which nvcc cannot compile.
-[[noreturn]] inline void fail_call(const char* call, cudaError_t error, const char* file, int line) {
+// "<call> returned <error>: <meaning>" needs no fmt, which nvcc cannot compile.
+[[noreturn]] inline void fail_call(const char* call, const char* error, const char* meaning, const char* file,
+                                   int line) {
   char text[512];
-  const char* parts[] = {call, " returned ", cudaGetErrorName(error), ": ", cudaGetErrorString(error)};
+  const char* parts[] = {call, " returned ", error, ": ", meaning};
   size_t used = 0;
   for (const char* part : parts)
     for (; *part != 0 && used + 1 < sizeof(text); ++part) text[used++] = *part;
@@ -24,5 +25,7 @@ namespace sy::kernels::cuda {
 #define CUDA_CHECK(call)                                                                                        \
   do {                                                                                                          \
     const cudaError_t sy_cuda_error = (call);                                                                   \
-    if (sy_cuda_error != cudaSuccess) ::sy::kernels::cuda::fail_call(#call, sy_cuda_error, __FILE__, __LINE__); \
+    if (sy_cuda_error != cudaSuccess)                                                                           \
+      ::sy::kernels::cuda::fail_call(#call, cudaGetErrorName(sy_cuda_error), cudaGetErrorString(sy_cuda_error), \
+                                     __FILE__, __LINE__);                                                       \
   } while (0)

@@ -1,51 +1,47 @@
-// CUDA body of the dense product: 64 x 64 tiles through shared memory, any transposition. The simple path for every
-// architecture; sums run over ascending k, whatever the tile.
+// CUDA body of the dense product: cuBLASLt, whose matrices are column-major. There a row-major C is its transpose, and
+// C^T = op(B)^T op(A)^T of operands that stay as they lie.
 #include "kernels/dense/gemm.h"
 
-#include "kernels/cuda/tile_product.cuh"
+#include "kernels/cuda/check.cuh"
+#include "kernels/cuda/matmul.h"
 
 namespace sy::kernels {
 namespace {
 
-using namespace cuda;
-
-template <class In, class Out, bool kTransposeA, bool kTransposeB>
-__global__ void __launch_bounds__(kBlock) gemm_kernel(Gemm<In, Out> args) {
-  using A = Acc<In>;
-  const int64_t m0 = static_cast<int64_t>(blockIdx.x) * kTile, n0 = static_cast<int64_t>(blockIdx.y) * kTile;
-  const auto load_a = [&](int m, int64_t k) {
-    const int64_t row = m0 + m;
-    if (row >= args.m) return A(0);
-    return A(args.a[kTransposeA ? k * args.lda + row : row * args.lda + k]);
-  };
-  const auto load_b = [&](int64_t k, int n) {
-    const int64_t column = n0 + n;
-    if (column >= args.n) return A(0);
-    return A(args.b[kTransposeB ? column * args.ldb + k : k * args.ldb + column]);
-  };
-  A acc[kPerThread][kPerThread];
-  tile_product<A, !kTransposeA, kTransposeB>(args.k, load_a, load_b, acc);
-  for (int i = 0; i < kPerThread; ++i)
-    for (int j = 0; j < kPerThread; ++j) {
-      const int64_t row = m0 + tile_row(i), column = n0 + tile_column(j);
-      if (row >= args.m || column >= args.n) continue;
-      Out* c = args.c + row * args.ldc + column;
-      *c = Out(args.accumulate ? A(*c) + acc[i][j] : acc[i][j]);
-    }
-}
+template <class T>
+constexpr cudaDataType_t kDataType = CUDA_R_32F;
+template <>
+constexpr cudaDataType_t kDataType<double> = CUDA_R_64F;
+template <>
+constexpr cudaDataType_t kDataType<bf16> = CUDA_R_16BF;
 
 }  // namespace
 
 template <class In, class Out>
 void gemm(Cuda ctx, const Gemm<In, Out>& args) {
   if (args.m == 0 || args.n == 0) return;
-  // Row tiles in x, whose limit is 2^31 - 1; columns are weights' widths.
-  const dim3 grid(grid_for(args.m, kTile).x, static_cast<unsigned>(ceil_div(args.n, kTile)));
-  auto* kernel = args.transpose_a
-                     ? (args.transpose_b ? gemm_kernel<In, Out, true, true> : gemm_kernel<In, Out, true, false>)
-                     : (args.transpose_b ? gemm_kernel<In, Out, false, true> : gemm_kernel<In, Out, false, false>);
-  launch(kernel, grid, kBlock, 0, ctx.stream, args);
-  CUDA_CHECK(cudaGetLastError());
+  if (args.k > 0) {
+    cuda::Matmul transposed{};
+    transposed.operands = kDataType<In>;
+    transposed.result = kDataType<Out>;
+    transposed.a = args.b;
+    transposed.b = args.a;
+    transposed.c = args.c;
+    transposed.transpose_a = args.transpose_b;
+    transposed.transpose_b = args.transpose_a;
+    transposed.accumulate = args.accumulate;
+    transposed.m = args.n;
+    transposed.n = args.m;
+    transposed.k = args.k;
+    transposed.lda = args.ldb;
+    transposed.ldb = args.lda;
+    transposed.ldc = args.ldc;
+    return cuda::matmul(ctx, transposed);
+  }
+  if (!args.accumulate)
+    CUDA_CHECK(cudaMemset2DAsync(args.c, static_cast<size_t>(args.ldc) * sizeof(Out), 0,
+                                 static_cast<size_t>(args.n) * sizeof(Out), static_cast<size_t>(args.m),
+                                 static_cast<cudaStream_t>(ctx.stream)));
 }
 
 template void gemm(Cuda, const Gemm<float, float>&);

@@ -2,9 +2,10 @@
 //
 // op(A) is A[M,K] (lda >= K) or, with transpose_a, the transpose of A[K,M] (lda >= M); B likewise: B[K,N] or B[N,K].
 // Sums are kept in Acc<In>. (In, Out) is one of (f32,f32) (f64,f64) (bf16,bf16) (bf16,f32).
-// Deterministic: the summation order depends only on the shape. K = 0 writes zeros (or leaves C, accumulating).
-// The Cpu body (kernels/cpu/gemm_product.h) promises more: the bits of a row of C depend on K, that row of A and B
-// alone, not on m, n, the row's place or the number of threads.
+// Deterministic: the summation order depends only on the shape, with Cuda also on the device and on what powers of two
+// up to 256 divide the addresses. K = 0 writes zeros (or leaves C, accumulating). The Cpu body
+// (kernels/cpu/gemm_product.h) promises more: the bits of a row of C depend on K, that row of A and B alone, not on m,
+// n, the row's place or the number of threads.
 #pragma once
 
 #include "kernels/types.h"

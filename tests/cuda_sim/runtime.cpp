@@ -268,6 +268,15 @@ cudaError_t cudaMemset(void* address, int value, size_t bytes) { return set(addr
 cudaError_t cudaMemsetAsync(void* address, int value, size_t bytes, cudaStream_t stream) {
   return set(address, value, bytes, stream);
 }
+cudaError_t cudaMemset2DAsync(void* address, size_t pitch, int value, size_t width, size_t height,
+                              cudaStream_t stream) {
+  if (width > pitch) return report(cudaErrorInvalidValue);
+  for (size_t row = 0; row < height; ++row)
+    if (const cudaError_t error = set(static_cast<char*>(address) + row * pitch, value, width, stream);
+        error != cudaSuccess)
+      return error;
+  return cudaSuccess;
+}
 
 cudaError_t cudaStreamCreate(cudaStream_t* stream) { return cudaStreamCreateWithFlags(stream, cudaStreamDefault); }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {

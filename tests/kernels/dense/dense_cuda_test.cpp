@@ -235,5 +235,26 @@ TEST(GemmCuda, EqualsTheCpuForEveryTransposition) {
   expect_gemm_equal<bf16, float>();
 }
 
+// An algorithm that was chosen for an aligned operand may not be used for a slice that begins anywhere.
+TEST(GemmCuda, OperandsMayBeginAtAnyElement) {
+  constexpr int64_t kWidth = 16;
+  const std::vector<bf16> a = random_normal<bf16>(kWidth * kWidth + 1, 1), b = random_normal<bf16>(a.size(), 2);
+  for (const int64_t a_offset : {0, 1})
+    for (const int64_t b_offset : {0, 1})
+      for (const int64_t c_offset : {0, 1})
+        expect_cuda_equals_cpu([&](auto& side, auto backend) {
+          bf16* c = side.inout(a, cuda_tolerance<bf16>());
+          kernels::gemm<bf16, bf16>(backend, {.a = side.in(a) + a_offset,
+                                              .b = side.in(b) + b_offset,
+                                              .c = c + c_offset,
+                                              .m = kWidth,
+                                              .n = kWidth,
+                                              .k = kWidth,
+                                              .lda = kWidth,
+                                              .ldb = kWidth,
+                                              .ldc = kWidth});
+        });
+}
+
 }  // namespace
 }  // namespace sy
