@@ -59,10 +59,10 @@ TEST_F(LossGradcheck, FusedCrossEntropyWithIgnoredTargetsAndAPaddedVocabulary) {
   for (int64_t i = 11 * 5; i < 16 * 5; ++i) EXPECT_EQ(added.data<double>()[i], 0.0) << "a padding row";
 }
 
-// A chunk has 2^21 logits and at least 128 rows: 16384 columns make three chunks of 260 tokens, the last of 4.
+// A chunk has 2^23 logits and at least 128 rows: 65536 columns make three chunks of 260 tokens, the last of 4.
 class FusedCrossEntropyChunks : public LossGradcheck {
  protected:
-  static constexpr int64_t kTokens = 260, kChunk = 128, kDim = 2, kVocab = 16300, kPadded = 16384;
+  static constexpr int64_t kTokens = 260, kChunk = 128, kDim = 2, kVocab = 65450, kPadded = 65536;
   std::vector<int32_t> targets() const {
     std::vector<int32_t> t;
     for (int64_t i = 0; i < kTokens; ++i) t.push_back(i % 9 == 4 ? -1 : static_cast<int32_t>(i * 977 % kVocab));
