@@ -87,6 +87,21 @@ TEST_F(TokenizerFile, BrokenVocabulariesNameTheEntry) {
   EXPECT_MENTIONS(refusal(json), "the unk_token '<none>' is not in the vocabulary");
 }
 
+// As Hugging Face's reader does with SmolLM2's file.
+TEST_F(TokenizerFile, AControlByteWithoutATokenIsLeftOutOrUnknown) {
+  Json json = golden("gpt2");
+  Json& vocab = json["model"]["vocab"];
+  const int32_t id = vocab.at("\u0104");  // the byte 0x04
+  vocab.erase("\u0104");
+  vocab["<unknown>"] = id;
+  const auto without = make_tokenizer(write_file("tokenizer.json", json.dump()));
+  EXPECT_EQ(without->encode("a\x04."), without->encode("a."));
+  json["model"]["unk_token"] = "<unknown>";
+  const auto with = make_tokenizer(write_file("tokenizer.json", json.dump()));
+  const std::vector<int32_t> tokens = with->encode("a\x04.");
+  EXPECT_EQ(std::count(tokens.begin(), tokens.end(), id), 1);
+}
+
 TEST_F(TokenizerFile, TheEndOfDocumentIsThatOfTheConfigBesideIt) {
   const std::string file = write_file("tokenizer.json", golden("gpt2").dump());
   EXPECT_EQ(make_tokenizer(file)->eod_id(), 0);
