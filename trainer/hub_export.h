@@ -22,8 +22,8 @@ struct ConvertReport {
 
 // Writes `out`, which must not exist, under a temporary name first. `dtype` (the training type by default) is that of
 // the exported model: what such a model computes with exactly, its router, is stored exactly too (in bf16 if that holds
-// the very numbers). Every tensor of the
-// checkpoint's model is written once and none is left over, or an error is thrown and nothing is there.
+// the very numbers). Every tensor of the checkpoint's model is written once and none is left over, or an error is
+// thrown and nothing is there.
 ConvertReport convert_checkpoint(const CheckpointReader& reader, const std::string& out,
                                  std::optional<DType> dtype = {});
 

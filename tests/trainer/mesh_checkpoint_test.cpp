@@ -12,7 +12,7 @@
 #include "tests/parallel/mpi_main.h"
 #include "tests/trainer/toy_run.h"
 #include "trainer/checkpointing.h"
-#include "trainer/convert.h"
+#include "trainer/hub_export.h"
 
 namespace sy::testing {
 namespace {
