@@ -14,7 +14,7 @@ namespace sy::ops {
 namespace {
 
 // Logits held at once: large enough that the products run at full speed, small against the activations.
-constexpr int64_t kChunkElements = int64_t{1} << 23;
+constexpr int64_t kChunkElements = int64_t{1} << 22;
 
 int64_t chunk_rows(int64_t tokens, int64_t padded_vocab) {
   return std::min(tokens, std::max<int64_t>(128, kChunkElements / padded_vocab));

@@ -59,7 +59,7 @@ TEST_F(LossGradcheck, FusedCrossEntropyWithIgnoredTargetsAndAPaddedVocabulary) {
   for (int64_t i = 11 * 5; i < 16 * 5; ++i) EXPECT_EQ(added.data<double>()[i], 0.0) << "a padding row";
 }
 
-// A chunk has 2^23 logits and at least 128 rows: 65536 columns make three chunks of 260 tokens, the last of 4.
+// A chunk has 2^22 logits and at least 128 rows: 65536 columns make three chunks of 260 tokens, the last of 4.
 class FusedCrossEntropyChunks : public LossGradcheck {
  protected:
   static constexpr int64_t kTokens = 260, kChunk = 128, kDim = 2, kVocab = 65450, kPadded = 65536;
