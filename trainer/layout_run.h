@@ -23,8 +23,8 @@ struct LayoutRun {
 // Adds the sample of a global index to a micro-batch.
 using AddSample = std::function<void(BatchBuilder& builder, int64_t sample)>;
 
-// `config.parallel` over all ranks of `world`, from the initial weights. With a log, assignments are recorded in it or
-// replayed from it. Every rank calls, and gets everything.
+// `config.parallel` over all ranks of `world`, from the initial weights or those of checkpoint.pretrained_checkpoint.
+// With a log, assignments are recorded in it or replayed from it. Every rank calls, and gets everything.
 LayoutRun run_layout(const Config& config, Comm& world, int64_t steps, const AddSample& add_sample,
                      moe::RoutingLog* log = nullptr);
 // The config of the run on one rank that a layout is compared with.

@@ -117,6 +117,8 @@ int run_verify(int argc, char** argv, Comm& comm) {
   if (root) {
     fmt::print("{}: {}\n  {} steps of {} sequences, one rank first\n", path, describe(mesh), steps,
                config.train.global_batch_size);
+    if (const std::string& weights = config.checkpoint.pretrained_checkpoint; !weights.empty())
+      fmt::print("  starting from the weights of {}\n", weights);
     std::fflush(stdout);
   }
   // Rank 0 alone runs the reference; the others wait for its assignments.

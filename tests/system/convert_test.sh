@@ -35,6 +35,11 @@ if has_mpi; then
   starts+=(parallel.expert_model_parallel_size=2)
   name=two from "${two_ranks[@]}" train
   awk -v a="$(first_loss one)" -v b="$(first_loss two)" 'BEGIN { exit !(a - b < 1e-5 && b - a < 1e-5) }' || fail "loss $(first_loss one) on one rank, $(first_loss two) on two"
+  name=verify from "${two_ranks[@]}" verify --replay
+  says "^  starting from the weights of $folder/back\$"
+  status=0
+  "${two_ranks[@]}" verify "$folder/back/config.yaml" "${starts[@]}" model.rope_theta=7 >"$folder/out" 2>&1 || status=$?
+  [[ $status -eq 2 ]] || fail "verify from another model's weights: exit code $status: $(tail -n 12 "$folder/out")"
 fi
 
 echo "--- mistakes"
