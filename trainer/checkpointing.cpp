@@ -73,6 +73,10 @@ std::string name_in_model(const std::string& name) {
   return name.starts_with(kStatePrefix) ? name.substr(kStatePrefix.size()) : name;
 }
 
+Config config_of(const CheckpointReader& reader) {
+  return parse_config(reader.state().config_text, reader.directory() + "/state.json", {}, /*num_ranks=*/0);
+}
+
 bool is_weights_only(const CheckpointReader& reader) {
   for (const CheckpointTensor& t : reader.tensors())
     for (const std::string& prefix : kMomentPrefixes)

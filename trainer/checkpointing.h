@@ -11,6 +11,7 @@
 
 #include "csrc/io/checkpoint.h"
 #include "csrc/models/decoder.h"
+#include "trainer/config.h"
 #include "trainer/optimizer.h"
 
 namespace sy {
@@ -22,6 +23,8 @@ std::vector<CheckpointTensor> model_tensors(Decoder& decoder);
 // What files of weights call a model's tensor: router state stands there without "state.".
 std::string name_in_model(const std::string& name_in_checkpoint);
 
+// The configuration that a checkpoint was written with; the layout that trained it does not matter.
+Config config_of(const CheckpointReader& reader);
 bool is_weights_only(const CheckpointReader& reader);
 // UserError if the checkpoint's tensors are not exactly this model's, with the optimizer's or without.
 void require_model(const CheckpointReader& reader, Decoder& decoder);

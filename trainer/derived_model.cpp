@@ -3,13 +3,11 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "trainer/checkpointing.h"
 #include "trainer/dry_run.h"
 #include "trainer/evaluate.h"
-#include "trainer/layout.h"
 #include "trainer/new_folder.h"
 #include "trainer/progress.h"
-#include "trainer/session.h"
+#include "trainer/trained_model.h"
 #include "trainer/weights_checkpoint.h"
 
 namespace sy {
@@ -18,26 +16,16 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Mean loss of a stored model on the recipe's validation text, on this process's CPU.
-EvalReport held_out_loss(const RecipeConfig& recipe, Config config, const CheckpointReader& reader) {
-  config.parallel = {};
-  config.device.type = DeviceType::cpu;
-  const std::unique_ptr<Comm> comm = make_single_comm();
-  const std::unique_ptr<Mesh> mesh = make_mesh(config, *comm);
-  const std::unique_ptr<Context> ctx = make_context(config, *mesh);
-  Decoder decoder(*ctx, config.model, config.moe, {.dtype = training_dtype(config.train.dtype)});
-  load_model(*ctx, decoder, reader);
-  DataConfig data = config.data;
+// Mean loss of a checkpoint on the recipe's validation text, on this process's CPU.
+EvalReport held_out_loss(const RecipeConfig& recipe, const std::string& directory) {
+  const TrainedModel model = load_trained_model(directory, DeviceType::cpu);
+  const TrainConfig& train = model.config.train;
+  DataConfig data = model.config.data;
   data.data_path = data.train_data_path = data.test_data_path = {};
   data.valid_data_path = recipe.valid_data_path;
-  const auto sets = open_eval_data(data, Split::kValid, config.train.seq_length, config.model.vocab_size);
-  return evaluate(*ctx, decoder, sets, *make_tokenizer(data.tokenizer), config.train.seq_length,
-                  config.train.micro_batch_size, recipe.eval_windows);
-}
-
-std::string hash_of_file(const std::string& path) {
-  const MappedFile file(path);
-  return hash_text(xxh64(file.data(), file.num_bytes()));
+  const auto sets = open_eval_data(data, Split::kValid, train.seq_length, model.config.model.vocab_size);
+  return evaluate(*model.ctx, *model.decoder, sets, *model.tokenizer, train.seq_length, train.micro_batch_size,
+                  recipe.eval_windows);
 }
 
 Json record(const Derivation& d, const std::string& lineage_hash) {
@@ -96,13 +84,13 @@ DerivationReport write_derived_model(const Derivation& d) {
     report.lineage_hash = hash_of_file(folder.file("lineage.safetensors"));
   }
   if (!d.recipe->valid_data_path.empty()) {
-    const auto score = [&](const Config& config, const CheckpointReader& reader) {
-      const EvalReport scored = held_out_loss(*d.recipe, config, reader);
+    const auto score = [&](const std::string& directory) {
+      const EvalReport scored = held_out_loss(*d.recipe, directory);
       report.losses.push_back(scored.loss);
       report.loss_tokens = scored.tokens;
     };
-    for (const StoredModel& m : *d.inputs) score(m.config(), m.reader());
-    score(d.config, CheckpointReader(resolve_checkpoint(folder.directory())));
+    for (const StoredModel& m : *d.inputs) score(m.reader().directory());
+    score(folder.directory());
   }
   write_file_atomically(folder.file("derivation.json"), record(d, report.lineage_hash).dump(2) + "\n");
   report.file_bytes = bytes_below(folder.directory());

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "csrc/io/json_fields.h"
+#include "csrc/io/tensor_source.h"
 #include "csrc/io/tokenizer.h"
 #include "csrc/models/family.h"
 #include "trainer/checkpointing.h"
@@ -41,9 +42,9 @@ HubJson own_keys(const Config& config) {
   return out;
 }
 
-HubJson hub_config(const Config& config, Decoder& decoder, const ConvertReport& report) {
+// `family`: nullptr if the model is none's.
+HubJson hub_config(const Config& config, Decoder& decoder, const Family* family, const ConvertReport& report) {
   HubJson out;
-  const std::unique_ptr<Family> family = report.without_family.empty() ? make_family(report.model_type, "") : nullptr;
   if (family) out["architectures"] = HubJson::array({family->architecture()});
   out["model_type"] = report.model_type;
   out["torch_dtype"] = torch_dtype(report.dtype);
@@ -70,9 +71,7 @@ bool fits_bf16(const CheckpointReader& reader, const ParameterPart& part, DType 
   });
 }
 
-std::vector<Export> exports(const CheckpointReader& reader, Decoder& trained, Decoder& exported,
-                            const std::string& model_type) {
-  const std::unique_ptr<Family> family = model_type == "switchyard" ? nullptr : make_family(model_type, "");
+std::vector<Export> exports(const CheckpointReader& reader, Decoder& trained, Decoder& exported, const Family* family) {
   // The checkpoint holds exactly this model's tensors, so that it holds nothing but these and, unless it holds weights
   // only, the moments and what only training reads.
   require_model(reader, trained);
@@ -113,21 +112,15 @@ void write_tensor(const CheckpointReader& reader, const Export& e, SafetensorsWr
   std::vector<std::byte> stored(static_cast<std::size_t>(count * dtype_bytes(e.tensor.dtype)));
   reader.read_box(e.stored, "", Box::whole(e.spec.shape), stored.data());
   if (e.tensor.dtype == e.spec.dtype) return writer.write(e.spec.name, stored.data(), std::ssize(stored));
-  dispatch_accumulation(e.tensor.dtype, [&]<class A>() {
-    const auto* exact = reinterpret_cast<const A*>(stored.data());
-    dispatch_float(e.spec.dtype, [&]<class T>() {
-      std::vector<T> rounded(static_cast<std::size_t>(count));
-      std::transform(exact, exact + count, rounded.begin(), [](A x) { return static_cast<T>(x); });
-      writer.write(e.spec.name, rounded.data(), count * static_cast<int64_t>(sizeof(T)));
-    });
-  });
+  std::vector<std::byte> rounded(static_cast<std::size_t>(count * dtype_bytes(e.spec.dtype)));
+  convert_elements(e.tensor.dtype, stored.data(), e.spec.dtype, rounded.data(), count);
+  writer.write(e.spec.name, rounded.data(), std::ssize(rounded));
 }
 
 }  // namespace
 
 ConvertReport convert_checkpoint(const CheckpointReader& reader, const std::string& out, std::optional<DType> dtype) {
-  const Config config = parse_config(reader.state().config_text, reader.directory() + "/state.json", {},
-                                     /*num_ranks=*/0);  // the layout that trained it does not matter
+  const Config config = config_of(reader);
   ConvertReport report;
   report.dtype = dtype.value_or(training_dtype(config.train.dtype));
   Context meta(DeviceType::meta);
@@ -136,8 +129,9 @@ ConvertReport convert_checkpoint(const CheckpointReader& reader, const std::stri
   const FoundFamily found = find_family(exported);
   report.without_family = found.why_not;
   report.model_type = found.model_type.empty() ? "switchyard" : found.model_type;
+  const std::unique_ptr<Family> family = found.model_type.empty() ? nullptr : make_family(found.model_type, "");
 
-  const std::vector<Export> all = exports(reader, trained, exported, report.model_type);
+  const std::vector<Export> all = exports(reader, trained, exported, family.get());
   std::vector<SafetensorsWriter::Spec> specs;
   for (const Export& e : all) specs.push_back(e.spec);
   NewFolder folder(out);
@@ -156,7 +150,7 @@ ConvertReport convert_checkpoint(const CheckpointReader& reader, const std::stri
     progress.update(done);
   }
   writer.finish();  // throws if a tensor is not complete
-  write_file_atomically(folder.file("config.json"), hub_config(config, exported, report).dump(2) + "\n");
+  write_file_atomically(folder.file("config.json"), hub_config(config, exported, family.get(), report).dump(2) + "\n");
   copy_tokenizer(config.data.tokenizer, folder.directory());
   folder.publish();
   return report;

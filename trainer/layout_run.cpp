@@ -23,8 +23,7 @@ LayoutRun run_layout(const Config& config, Comm& world, int64_t steps, const Add
                    .recompute = t.recompute == Recompute::kFull});
   decoder.parameters().make_training_buffers(config.parallel.ddp_bucket_size);
   decoder.parameters().initialise(static_cast<uint64_t>(t.seed));
-  if (const std::string& given = config.checkpoint.pretrained_checkpoint; !given.empty())
-    load_pretrained(*ctx, decoder, config, CheckpointReader(resolve_checkpoint(given)));
+  start_from_pretrained(*ctx, decoder, config);
   Optimizer optimizer(*ctx, decoder, config.optimizer);
   TrainStep step(*ctx, decoder, optimizer, t.seq_length);
   const Schedule schedule = make_schedule(config.optimizer, t);

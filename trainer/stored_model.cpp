@@ -1,5 +1,6 @@
 #include "trainer/stored_model.h"
 
+#include "csrc/io/tensor_source.h"
 #include "trainer/checkpointing.h"
 #include "trainer/session.h"
 #include "trainer/weights_checkpoint.h"
@@ -7,9 +8,7 @@
 namespace sy {
 
 StoredModel::StoredModel(const std::string& path)
-    : path_(path),
-      reader_(resolve_checkpoint(path)),
-      config_(parse_config(reader_.state().config_text, reader_.directory() + "/state.json", {}, /*num_ranks=*/0)) {
+    : path_(path), reader_(resolve_checkpoint(path)), config_(config_of(reader_)) {
   Context meta(DeviceType::meta);
   Decoder decoder(meta, config_.model, config_.moe, {.dtype = training_dtype(config_.train.dtype)});
   require_model(reader_, decoder);
@@ -28,20 +27,15 @@ std::vector<double> StoredModel::values(const std::string& name) const {
     if (t.dtype != DType::f32 && t.dtype != DType::f64)
       user_error("'{}': tensor '{}' holds {} numbers, which cannot be combined", path_, name, dtype_name(t.dtype));
     std::vector<double> values(static_cast<size_t>(element_count(t.shape)));
-    dispatch_accumulation(t.dtype, [&]<class A>() {
-      std::vector<A> stored(values.size());
-      reader_.read_box(t.name, "", Box::whole(t.shape), stored.data());
-      values.assign(stored.begin(), stored.end());
-    });
+    std::vector<std::byte> stored(values.size() * static_cast<size_t>(dtype_bytes(t.dtype)));
+    reader_.read_box(t.name, "", Box::whole(t.shape), stored.data());
+    convert_elements(t.dtype, stored.data(), DType::f64, values.data(), std::ssize(values));
     return values;
   }
   throw Error(fmt::format("'{}' has no tensor '{}'", path_, name));
 }
 
-std::string StoredModel::hash() const {
-  const std::string index = read_text_file(reader_.directory() + "/index.json");
-  return hash_text(xxh64(index.data(), std::ssize(index)));
-}
+std::string StoredModel::hash() const { return hash_of_file(reader_.directory() + "/index.json"); }
 
 std::vector<StoredModel> open_models(const std::vector<std::string>& paths) {
   if (paths.empty()) user_error("inputs: the list is empty; give at least one checkpoint");

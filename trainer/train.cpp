@@ -64,7 +64,6 @@ class Run {
 
  private:
   void resume();
-  void start_from_pretrained();
   StepReport one_step(int64_t step);
   FillMicroBatch micro_batches_of(int64_t step);
   void log_step(int64_t step, const StepReport& report);
@@ -190,7 +189,11 @@ void Run::resume() {
           config_.logging.run_dir);
   });
   directory = comm_.broadcast_string(directory, 0);
-  if (directory.empty()) return start_from_pretrained();
+  if (directory.empty()) {
+    const std::string weights = start_from_pretrained(*ctx_, *decoder_, config_);
+    if (root() && !weights.empty()) fmt::print(stderr, "starting from the weights of {}\n", weights);
+    return;
+  }
   const CheckpointReader reader(directory);
   load_checkpoint(*ctx_, *decoder_, optimizer_.get(), reader);
   first_step_ = reader.state().step + 1;
@@ -206,16 +209,6 @@ void Run::resume() {
   fmt::print(stderr, "continuing from {} (step {})\n", directory, saved_step_);
   const std::string before = reader.state().mesh, now = describe(mesh_->sizes());
   if (before != now) fmt::print(stderr, "  it was written on {}; this start has {}\n", before, now);
-}
-
-void Run::start_from_pretrained() {
-  const std::string& given = config_.checkpoint.pretrained_checkpoint;
-  if (given.empty()) return;
-  std::string directory;
-  on_root(comm_, [&] { directory = resolve_checkpoint(given); });
-  directory = comm_.broadcast_string(directory, 0);
-  load_pretrained(*ctx_, *decoder_, config_, CheckpointReader(directory));
-  if (root()) fmt::print(stderr, "starting from the weights of {}\n", directory);
 }
 
 FillMicroBatch Run::micro_batches_of(int64_t step) {

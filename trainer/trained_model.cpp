@@ -5,12 +5,12 @@
 
 namespace sy {
 
-TrainedModel load_trained_model(const std::string& path) {
+TrainedModel load_trained_model(const std::string& path, std::optional<DeviceType> device) {
   const CheckpointReader reader(resolve_checkpoint(path));
   TrainedModel model;
   model.directory = reader.directory();
-  model.config = parse_config(reader.state().config_text, reader.directory() + "/state.json", {},
-                              /*num_ranks=*/0);  // the layout that trained it does not matter
+  model.config = config_of(reader);
+  if (device) model.config.device.type = *device;
   const Config& config = model.config;
   model.comm = make_single_comm();
   model.mesh = std::make_unique<Mesh>(*model.comm, MeshSizes{});

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "csrc/io/tokenizer.h"
@@ -21,7 +22,8 @@ struct TrainedModel {
   std::unique_ptr<Tokenizer> tokenizer;
 };
 
-// `path`: a run folder, its checkpoints folder or one step directory.
-TrainedModel load_trained_model(const std::string& path);
+// `path`: a run folder, its checkpoints folder or one step directory. On the device of its configuration or on
+// `device`.
+TrainedModel load_trained_model(const std::string& path, std::optional<DeviceType> device = {});
 
 }  // namespace sy

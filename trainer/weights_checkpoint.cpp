@@ -94,13 +94,22 @@ std::string first_model_difference(const Config& there, const Config& here) {
 }
 
 void load_pretrained(Context& ctx, Decoder& decoder, const Config& config, const CheckpointReader& reader) {
-  const Config theirs = parse_config(reader.state().config_text, reader.directory() + "/state.json", {},
-                                     /*num_ranks=*/0);
-  const std::string difference = first_model_difference(theirs, config);
+  const std::string difference = first_model_difference(config_of(reader), config);
   if (!difference.empty())
     user_error("checkpoint.pretrained_checkpoint: '{}' holds another model: {}", reader.directory(), difference);
   require_model(reader, decoder);
   load_model(ctx, decoder, reader);
+}
+
+std::string start_from_pretrained(Context& ctx, Decoder& decoder, const Config& config) {
+  const std::string& given = config.checkpoint.pretrained_checkpoint;
+  if (given.empty()) return "";
+  Comm& world = ctx.mesh->world();
+  std::string directory;
+  on_root(world, [&] { directory = resolve_checkpoint(given); });
+  directory = world.broadcast_string(directory, 0);
+  load_pretrained(ctx, decoder, config, CheckpointReader(directory));
+  return directory;
 }
 
 }  // namespace sy

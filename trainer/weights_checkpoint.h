@@ -27,5 +27,8 @@ std::string first_model_difference(const Config& there, const Config& here);
 // Sets the model's tensors from a checkpoint, whether or not it holds more than them; every rank of ctx's mesh calls.
 // UserError names the first key in which the models differ.
 void load_pretrained(Context& ctx, Decoder& decoder, const Config& config, const CheckpointReader& reader);
+// The same from checkpoint.pretrained_checkpoint; returns its step directory, or "" where the key is empty and nothing
+// is done.
+std::string start_from_pretrained(Context& ctx, Decoder& decoder, const Config& config);
 
 }  // namespace sy

@@ -148,5 +148,9 @@ uint64_t xxh64(const void* data, int64_t bytes) {
 }
 
 std::string hash_text(uint64_t hash) { return fmt::format("{:016x}", hash); }
+std::string hash_of_file(const std::string& path) {
+  const MappedFile file(path);
+  return hash_text(xxh64(file.data(), file.num_bytes()));
+}
 
 }  // namespace sy

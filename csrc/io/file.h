@@ -74,5 +74,6 @@ void create_directories(const std::string& path);
 // 64-bit xxHash with seed 0, and its form in json files (16 hexadecimal digits).
 uint64_t xxh64(const void* data, int64_t bytes);
 std::string hash_text(uint64_t hash);
+std::string hash_of_file(const std::string& path);
 
 }  // namespace sy

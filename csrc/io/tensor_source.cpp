@@ -6,6 +6,15 @@
 
 namespace sy {
 
+void convert_elements(DType from, const void* src, DType to, void* dst, int64_t count) {
+  dispatch_float(from, [&]<class From>() {
+    const auto* first = static_cast<const From*>(src);
+    dispatch_float(to, [&]<class To>() {
+      std::transform(first, first + count, static_cast<To*>(dst), [](From x) { return static_cast<To>(x); });
+    });
+  });
+}
+
 void read_as(const TensorSource& source, size_t i, DType dtype, void* dst) {
   const SourceTensor& tensor = source.tensors().at(i);
   if (tensor.dtype == dtype) return source.read(i, dst);
@@ -14,13 +23,9 @@ void read_as(const TensorSource& source, size_t i, DType dtype, void* dst) {
     user_error("'{}': tensor '{}' is {}, the model needs {}", source.path(), tensor.name, dtype_name(tensor.dtype),
                dtype_name(dtype));
   const int64_t count = element_count(tensor.shape);
-  dispatch_float(tensor.dtype, [&]<class From>() {
-    std::vector<From> stored(static_cast<size_t>(count));
-    source.read(i, stored.data());
-    dispatch_float(dtype, [&]<class To>() {
-      std::transform(stored.begin(), stored.end(), static_cast<To*>(dst), [](From x) { return static_cast<To>(x); });
-    });
-  });
+  std::vector<std::byte> stored(static_cast<size_t>(count * dtype_bytes(tensor.dtype)));
+  source.read(i, stored.data());
+  convert_elements(tensor.dtype, stored.data(), dtype, dst, count);
 }
 
 }  // namespace sy

@@ -28,6 +28,9 @@ class TensorSource {
   virtual void read(size_t i, void* dst) const = 0;
 };
 
+// Elements of one floating-point type in another, rounded once where it is narrower.
+void convert_elements(DType from, const void* src, DType to, void* dst, int64_t count);
+
 // The same elements in another type, rounded once where it is narrower. UserError if one of the types is an integer
 // type and the other is not the same.
 void read_as(const TensorSource& source, size_t i, DType dtype, void* dst);
