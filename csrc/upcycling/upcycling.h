@@ -18,6 +18,8 @@ struct LayerPlan {
   int64_t shared_width = 0;           // 0: no shared expert
   double weight_at_equal_logits = 0;  // of each selected expert (below)
   uint64_t seed = 0;
+
+  Stream stream(const std::string& operation, int64_t expert = 0) const { return {seed, operation, layer, expert}; }
 };
 
 struct MoeWeights {

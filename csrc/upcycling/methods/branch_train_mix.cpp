@@ -29,8 +29,7 @@ class BranchTrainMix final : public Upcycling {
     MoeWeights made;
     for (int64_t e = 0; e < plan_.num_experts; ++e)
       made.experts.push_back(inputs[static_cast<size_t>(e / experts_per_input)]);
-    made.router_ED = normal_rows(plan_.num_experts, plan_.hidden_size, config_.router_std,
-                                 Stream(plan_.seed, "router", plan_.layer, 0));
+    made.router_ED = normal_rows(plan_.num_experts, plan_.hidden_size, config_.router_std, plan_.stream("router"));
     return made;
   }
 

@@ -31,26 +31,25 @@ class DropUpcycling final : public Upcycling {
   MoeWeights convert(const std::vector<Ffn>& inputs) const override {
     MoeWeights made;
     for (int64_t e = 0; e < plan_.num_experts; ++e) made.experts.push_back(expert(inputs[0], e));
-    made.router_ED = centred_uniform_rows(plan_.num_experts, plan_.hidden_size, config_.router_std,
-                                          Stream(plan_.seed, "router", plan_.layer, 0));
+    made.router_ED =
+        centred_uniform_rows(plan_.num_experts, plan_.hidden_size, config_.router_std, plan_.stream("router"));
     return made;
   }
 
  private:
   Ffn expert(const Ffn& dense, int64_t e) const {
-    const auto stream = [&](const std::string& operation) { return Stream(plan_.seed, operation, plan_.layer, e); };
     const int64_t width = plan_.expert_width;
     Ffn made = dense;
     if (width < plan_.dense_width) {
-      std::vector<int64_t> order = stream("shuffle").permutation(plan_.dense_width);
+      std::vector<int64_t> order = plan_.stream("shuffle", e).permutation(plan_.dense_width);
       order.resize(static_cast<size_t>(width));
       made = neurons(dense, order);
     }
     const auto drawn = static_cast<int64_t>(std::floor(config_.ratio * static_cast<double>(width)));
     for (const Matrix m : kMatrices) {
       const std::string of_matrix = config_.share_index ? "" : std::to_string(m);
-      const std::vector<int64_t> chosen = stream("redrawn neurons" + of_matrix).choose(drawn, width);
-      reinitialise(made, m, chosen, statistics(made, m, chosen), stream("redraw"));
+      const std::vector<int64_t> chosen = plan_.stream("redrawn neurons" + of_matrix, e).choose(drawn, width);
+      reinitialise(made, m, chosen, statistics(made, m, chosen), plan_.stream("redraw", e));
     }
     return made;
   }

@@ -37,7 +37,7 @@ class DynamicDino final : public Upcycling {
     made.experts = granular_experts(inputs[0], plan_.num_experts, pieces);
     for (Ffn& expert : made.experts) scale(expert, kDown, granular_scale(plan_, pieces));
     made.router_ED = repeated_rows(plan_.num_experts / pieces, pieces, plan_.hidden_size, config_.router_std,
-                                   Stream(plan_.seed, "router", plan_.layer, 0));
+                                   plan_.stream("router"));
     return made;
   }
 

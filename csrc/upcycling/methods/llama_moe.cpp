@@ -100,14 +100,13 @@ class LlamaMoe final : public Upcycling {
       Ffn& expert = made.experts.emplace_back(neurons(inputs[0], index));
       scale(expert, kDown, factor);
     }
-    made.router_ED = normal_rows(plan_.num_experts, plan_.hidden_size, config_.router_std,
-                                 Stream(plan_.seed, "router", plan_.layer, 0));
+    made.router_ED = normal_rows(plan_.num_experts, plan_.hidden_size, config_.router_std, plan_.stream("router"));
     return made;
   }
 
  private:
   Partition partition(const Ffn& dense) const {
-    const Stream stream(plan_.seed, "split", plan_.layer, 0);
+    const Stream stream = plan_.stream("split");
     if (config_.split == Split::kClustered)
       return balanced_kmeans(unit_rows(dense.weight_FD[kGate], dense.hidden_size), dense.hidden_size, plan_.num_experts,
                              config_.kmeans_iterations, stream);

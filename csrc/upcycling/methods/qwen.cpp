@@ -35,13 +35,12 @@ class QwenUpcycling final : public Upcycling {
     const auto drawn = static_cast<int64_t>(std::floor(config_.reinit_ratio * static_cast<double>(width)));
     for (int64_t e = 0; e < plan_.num_experts; ++e) {
       Ffn& expert = made.experts.emplace_back(part(e * width, width));
-      const std::vector<int64_t> chosen = Stream(plan_.seed, "redrawn neurons", plan_.layer, e).choose(drawn, width);
+      const std::vector<int64_t> chosen = plan_.stream("redrawn neurons", e).choose(drawn, width);
       for (const Matrix m : kMatrices)
-        reinitialise(expert, m, chosen, {0, config_.reinit_std}, Stream(plan_.seed, "redraw", plan_.layer, e));
+        reinitialise(expert, m, chosen, {0, config_.reinit_std}, plan_.stream("redraw", e));
     }
     if (plan_.shared_width > 0) made.shared = part(routed, plan_.shared_width);
-    made.router_ED = normal_rows(plan_.num_experts, plan_.hidden_size, config_.router_std,
-                                 Stream(plan_.seed, "router", plan_.layer, 0));
+    made.router_ED = normal_rows(plan_.num_experts, plan_.hidden_size, config_.router_std, plan_.stream("router"));
     return made;
   }
 
@@ -49,8 +48,7 @@ class QwenUpcycling final : public Upcycling {
   std::vector<int64_t> shuffled_copies(int64_t count) const {
     std::vector<int64_t> row;
     for (int64_t copy = 0; std::ssize(row) < count; ++copy) {
-      const std::vector<int64_t> order =
-          Stream(plan_.seed, "shuffle", plan_.layer, copy).permutation(plan_.dense_width);
+      const std::vector<int64_t> order = plan_.stream("shuffle", copy).permutation(plan_.dense_width);
       row.insert(row.end(), order.begin(), order.end());
     }
     return row;

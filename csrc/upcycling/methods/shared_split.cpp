@@ -29,14 +29,13 @@ class SharedSplit final : public Upcycling {
   }
 
   MoeWeights convert(const std::vector<Ffn>& inputs) const override {
-    const Stream stream(plan_.seed, "shared neurons", plan_.layer, 0);
-    const Ffn shuffled = neurons(inputs[0], stream.permutation(plan_.dense_width));
+    const Ffn shuffled = neurons(inputs[0], plan_.stream("shared neurons").permutation(plan_.dense_width));
     MoeWeights made;
     made.shared = slice(shuffled, 0, plan_.shared_width);
     made.experts = granular_experts(slice(shuffled, plan_.shared_width, routed_), plan_.num_experts, segments_);
     for (Ffn& expert : made.experts) scale(expert, kDown, granular_scale(plan_, segments_));
     made.router_ED = repeated_rows(plan_.num_experts / segments_, segments_, plan_.hidden_size, config_.router_std,
-                                   Stream(plan_.seed, "router", plan_.layer, 0));
+                                   plan_.stream("router"));
     return made;
   }
 

@@ -31,12 +31,11 @@ class SparseUpcycling final : public Upcycling {
     made.experts.assign(static_cast<size_t>(plan_.num_experts), inputs[0]);
     const auto noisy = static_cast<int64_t>(std::floor(config_.noise_ratio * static_cast<double>(plan_.dense_width)));
     for (int64_t e = 0; e < plan_.num_experts && config_.noise_std > 0; ++e) {
-      const Stream chosen(plan_.seed, "noisy neurons", plan_.layer, e), noise(plan_.seed, "noise", plan_.layer, e);
+      const Stream chosen = plan_.stream("noisy neurons", e), noise = plan_.stream("noise", e);
       add_noise(made.experts[static_cast<size_t>(e)], chosen.choose(noisy, plan_.dense_width), config_.noise_std,
                 noise);
     }
-    made.router_ED = normal_rows(plan_.num_experts, plan_.hidden_size, config_.router_std,
-                                 Stream(plan_.seed, "router", plan_.layer, 0));
+    made.router_ED = normal_rows(plan_.num_experts, plan_.hidden_size, config_.router_std, plan_.stream("router"));
     return made;
   }
 

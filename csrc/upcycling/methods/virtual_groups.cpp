@@ -34,7 +34,7 @@ class VirtualGroups final : public Upcycling {
     const double s = granular_scale(plan_, config_.granularity);
     for (Ffn& expert : made.experts) scale_output(expert, s);
     made.router_ED = repeated_rows(plan_.num_experts / config_.granularity, config_.granularity, plan_.hidden_size,
-                                   config_.router_std, Stream(plan_.seed, "router", plan_.layer, 0));
+                                   config_.router_std, plan_.stream("router"));
     return made;
   }
 
