@@ -2,7 +2,9 @@
 #pragma once
 
 #include <bit>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 namespace sy {
 
@@ -15,6 +17,13 @@ inline float float_of_f16(uint16_t bits) {
   }
   const uint32_t widened = exponent == 0x1fu ? 0xffu : exponent + 112;  // infinity and NaN keep the largest exponent
   return std::bit_cast<float>(sign | widened << 23 | fraction << 13);
+}
+
+// Of two bytes at any address.
+inline float f16_at(const std::byte* p) {
+  uint16_t bits = 0;
+  std::memcpy(&bits, p, sizeof(bits));
+  return float_of_f16(bits);
 }
 
 }  // namespace sy

@@ -144,7 +144,7 @@ GgufFile::GgufFile(const std::string& path) : file_(path), metadata_(Json::objec
     if ((tensor.shape.empty() ? 1 : tensor.shape.back()) % type->block_elements != 0)
       user_error("'{}': the rows of tensor '{}' are {} elements, no multiple of the {} in a block of {}", path, name,
                  tensor.shape.empty() ? 1 : tensor.shape.back(), block, type->name);
-    tensor.dtype = std::string(type->name) == "BF16" ? DType::bf16 : DType::f32;
+    tensor.dtype = type->dtype;
     places_.push_back({type, in.number<uint64_t>(place), elements / block * static_cast<uint64_t>(type->block_bytes)});
     tensors_.push_back(std::move(tensor));
   }
@@ -177,12 +177,7 @@ void GgufFile::check_layout(uint64_t header_bytes, uint64_t alignment) {
 
 void GgufFile::read(size_t i, void* dst) const {
   const auto& [type, offset, bytes] = places_.at(i);
-  if (tensors_[i].dtype == DType::bf16) {
-    std::memcpy(dst, data_ + offset, bytes);
-    return;
-  }
-  const auto blocks = static_cast<int64_t>(bytes) / type->block_bytes;
-  dequantise(*type, data_ + offset, blocks, static_cast<float*>(dst));
+  dequantise(*type, data_ + offset, static_cast<int64_t>(bytes) / type->block_bytes, dst);
 }
 
 }  // namespace sy

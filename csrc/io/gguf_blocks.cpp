@@ -1,7 +1,6 @@
 #include "csrc/io/gguf_blocks.h"
 
 #include <array>
-#include <bit>
 #include <cstring>
 
 #include "csrc/core/check.h"
@@ -13,28 +12,16 @@ namespace {
 
 enum : uint32_t { kF32 = 0, kF16 = 1, kQ4_0 = 2, kQ4_1 = 3, kQ8_0 = 8, kQ6_K = 14, kBF16 = 30 };
 
-constexpr std::array kSupported = {GgufType{kF32, "F32", 1, 4},      GgufType{kF16, "F16", 1, 2},
-                                   GgufType{kBF16, "BF16", 1, 2},    GgufType{kQ8_0, "Q8_0", 32, 34},
-                                   GgufType{kQ4_0, "Q4_0", 32, 18},  GgufType{kQ4_1, "Q4_1", 32, 20},
-                                   GgufType{kQ6_K, "Q6_K", 256, 210}};
+constexpr std::array kSupported = {
+    GgufType{kF32, "F32", 1, 4},      GgufType{kF16, "F16", 1, 2},     GgufType{kBF16, "BF16", 1, 2, DType::bf16},
+    GgufType{kQ8_0, "Q8_0", 32, 34},  GgufType{kQ4_0, "Q4_0", 32, 18}, GgufType{kQ4_1, "Q4_1", 32, 20},
+    GgufType{kQ6_K, "Q6_K", 256, 210}};
 
 // Names by id, for messages; "" where there is none.
 constexpr std::array kNames = {"F32",     "F16",    "Q4_0",    "Q4_1",  "",       "",      "Q5_0",  "Q5_1",
                                "Q8_0",    "Q8_1",   "Q2_K",    "Q3_K",  "Q4_K",   "Q5_K",  "Q6_K",  "Q8_K",
                                "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS",
                                "I8",      "I16",    "I32",     "I64",   "F64",    "IQ1_M", "BF16"};
-
-float f16_at(const std::byte* p) {
-  uint16_t bits = 0;
-  std::memcpy(&bits, p, 2);
-  return float_of_f16(bits);
-}
-
-float bf16_at(const std::byte* p) {
-  uint16_t bits = 0;
-  std::memcpy(&bits, p, 2);
-  return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
-}
 
 int low_half(std::byte b) { return std::to_integer<int>(b & std::byte{15}); }
 int high_half(std::byte b) { return std::to_integer<int>(b >> 4); }
@@ -96,17 +83,18 @@ std::string supported_gguf_types() {
   return names;
 }
 
-void dequantise(const GgufType& type, const std::byte* blocks, int64_t num_blocks, float* to) {
+void dequantise(const GgufType& type, const std::byte* blocks, int64_t num_blocks, void* dst) {
   const auto each = [&](auto&& block) {
+    auto* to = static_cast<float*>(dst);
     for (int64_t b = 0; b < num_blocks; ++b) block(blocks + b * type.block_bytes, to + b * type.block_elements);
   };
   switch (type.id) {
     case kF32:
-      return each([](const std::byte* p, float* x) { std::memcpy(x, p, 4); });
+    case kBF16:
+      std::memcpy(dst, blocks, static_cast<size_t>(num_blocks * type.block_bytes));
+      return;
     case kF16:
       return each([](const std::byte* p, float* x) { *x = f16_at(p); });
-    case kBF16:
-      return each([](const std::byte* p, float* x) { *x = bf16_at(p); });
     case kQ8_0:
       return each(q8_0_block);
     case kQ4_0:

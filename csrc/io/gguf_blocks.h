@@ -1,5 +1,6 @@
 // The types in which GGUF files store weights, and their values as f32, exactly as llama.cpp's `gguf` package computes
-// them. Elements come in blocks; d, m are f16, q an unsigned or signed integer per element, all little-endian:
+// them (BF16: as they are). Elements come in blocks; d, m are f16, q an unsigned or signed integer per element, all
+// little-endian:
 //   F32, F16, BF16   one element
 //   Q8_0   32 elements: d, 32 bytes                  x = d q
 //   Q4_0   32 elements: d, 16 bytes                  x = d (q - 8)   byte i holds elements i (low half) and i + 16
@@ -12,12 +13,15 @@
 #include <cstdint>
 #include <string>
 
+#include "csrc/core/dtype.h"
+
 namespace sy {
 
 struct GgufType {
   uint32_t id = 0;
   const char* name = "";
   int64_t block_elements = 1, block_bytes = 0;
+  DType dtype = DType::f32;  // of its values: bf16 or f32
 };
 
 // nullptr for a type that is not supported.
@@ -27,7 +31,7 @@ std::string gguf_type_name(uint32_t id);
 // "F32, F16, ...".
 std::string supported_gguf_types();
 
-// Sets to[0 .. num_blocks * block_elements).
-void dequantise(const GgufType& type, const std::byte* blocks, int64_t num_blocks, float* to);
+// Sets num_blocks * block_elements values of type.dtype.
+void dequantise(const GgufType& type, const std::byte* blocks, int64_t num_blocks, void* dst);
 
 }  // namespace sy

@@ -96,11 +96,7 @@ void SafetensorsFolder::read(size_t i, void* dst) const {
     return;
   }
   auto* to = static_cast<float*>(dst);
-  for (int64_t e = 0; e < element_count(place.entry->shape); ++e) {
-    uint16_t bits = 0;
-    std::memcpy(&bits, from + 2 * e, 2);
-    to[e] = float_of_f16(bits);
-  }
+  for (int64_t e = 0; e < element_count(place.entry->shape); ++e) to[e] = f16_at(from + 2 * e);
 }
 
 }  // namespace sy
