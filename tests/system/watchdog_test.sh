@@ -46,7 +46,8 @@ diff <(losses "$folder/whole" | head -n 60) <(losses "$folder/debug") >"$folder/
 for rank in 2 0; do
   echo "--- rank $rank is stopped: named after 5 seconds, the job ends after 15"
   run="$folder/stopped_$rank"
-  start "$run" train.train_iters=1000000
+  # Long steps: rank 0 stopped between a step's end and its line in the metrics would be named two steps on.
+  start "$run" train.train_iters=1000000 train.global_batch_size=120
   wait_for_step "$run" 50
   kill -STOP "$(process_of "$rank")"
   sleep 4
