@@ -1,6 +1,7 @@
 #include "csrc/models/decoder.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "csrc/autograd/checkpoint.h"
 #include "csrc/models/rope_frequencies.h"
@@ -17,7 +18,8 @@ nn::AttentionPlan attention_plan(const ModelConfig& m) {
           .use_qk_norm = m.use_qk_norm,
           .norm_all_heads = m.qk_norm_scope == QkNormScope::kAllHeads,
           .rms_norm_eps = m.rms_norm_eps,
-          .initializer_range = m.initializer_range};
+          .initializer_range = m.initializer_range,
+          .sliding_window = m.sliding_window};
 }
 
 moe::MoeLayerPlan layer_plan(const MoeConfig& c, int64_t experts) {
@@ -109,11 +111,13 @@ Var Decoder::block_forward(Context& ctx, Block& block, int64_t layer, const Var&
 }
 
 Var Decoder::hidden_states(const Batch& batch, LossSink& sink, const Observer& see) {
-  const nn::Positions positions{.position_T = batch.position_T,
-                                .first_key_T = batch.first_key_T,
-                                .inv_freq = inv_freq_,
-                                .rope_scale = 1.0,
-                                .max_span = batch.seq_length};
+  const int64_t window = model_.sliding_window;
+  const nn::Positions positions{
+      .position_T = batch.position_T,
+      .first_key_T = window > 0 ? ops::window_keys(ctx_, batch.first_key_T, window) : batch.first_key_T,
+      .inv_freq = inv_freq_,
+      .rope_scale = 1.0,
+      .max_span = static_cast<int64_t>(std::ceil(2 * model_.mean_keys(batch.seq_length) - 1))};
   parameters_.await(0, 1);
   Var h = tp::leave(ctx_, ops::embedding(ctx_, batch.token_T, *embedding_));
   if (see) see("model.embed_tokens", h.value());
@@ -243,7 +247,7 @@ double Decoder::training_flops_per_token(int64_t seq_length) const {
   const double d = static_cast<double>(model_.hidden_size);
   const double q_width = static_cast<double>(plan.shape.heads * plan.shape.head_dim);
   const double projections = d * (static_cast<double>(plan.shape.columns()) + q_width);
-  const double scores = q_width * static_cast<double>(seq_length + 1);  // QK^T and PV over on average (S+1)/2 keys
+  const double scores = q_width * 2 * model_.mean_keys(seq_length);  // QK^T and PV
   double macs = d * static_cast<double>(model_.vocab_size);
   for (const Block& block : blocks_)
     macs += projections + scores +

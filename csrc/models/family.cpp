@@ -51,16 +51,33 @@ void normalise_rope(HubJson& hub, const std::string& path) {
   hub["rope_scaling"].update(rope);
 }
 
-// Only full attention is supported: a window that no sequence reaches is one, and so are layers that all say so.
-void require_full_attention(HubJson& hub, const std::string& path) {
-  const HubJson window = take(hub, "sliding_window", nullptr);
-  const bool is_used = take(hub, "use_sliding_window", !window.is_null()) == true;
-  const HubJson longest = hub.value("max_position_embeddings", HubJson());
-  if (is_used && !(window.is_number() && longest.is_number() && window >= longest))
-    user_error("{}: sliding_window {} is not supported; only full attention is", path, window.dump());
+// sliding_window becomes 0 where the file says that there is no window, which leaving the key out does not say.
+void normalise_window(HubJson& hub, const std::string& path) {
+  const HubJson is_used = take(hub, "use_sliding_window", nullptr);
+  if (is_used == true && !hub.contains("sliding_window"))
+    user_error("{}: use_sliding_window is true, but sliding_window is missing", path);
+  if (is_used == false || (hub.contains("sliding_window") && hub["sliding_window"].is_null()))
+    hub["sliding_window"] = 0;
   for (const HubJson& layer : take(hub, "layer_types", HubJson::array()))
     if (layer != "full_attention")
       user_error("{}: layer_types has {}; only full_attention is supported", path, layer.dump());
+}
+
+// The attention that all models of the family have, into the section `model`.
+void add_attention(const AttentionTraits& attention, const std::string& model_type, HubJson& model) {
+  if (attention.qk_norm) model["use_qk_norm"] = true;
+  if (attention.qk_norm == QkNormScope::kAllHeads) model["qk_norm_scope"] = "all_heads";
+  if (!attention.window && model.contains("sliding_window"))
+    user_error("sliding_window {} is not supported for model_type {}; only full attention is",
+               model["sliding_window"].dump(), model_type);
+}
+
+std::string why_not_attention(const ModelConfig& model, const AttentionTraits& family) {
+  if (model.use_qk_norm != family.qk_norm.has_value()) return fmt::format("model.use_qk_norm: {}", model.use_qk_norm);
+  if (model.use_qk_norm && model.qk_norm_scope != *family.qk_norm)
+    return fmt::format("model.qk_norm_scope: {}", model.qk_norm_scope == QkNormScope::kHead ? "head" : "all_heads");
+  return model.sliding_window == 0 || family.window ? ""
+                                                    : fmt::format("model.sliding_window: {}", model.sliding_window);
 }
 
 }  // namespace
@@ -84,15 +101,16 @@ HubModel read_hub_config(const std::string& text, const std::string& path) {
   if (!architectures.is_null() && architectures != HubJson::array({family->architecture()}))
     user_error("{}: architectures {} is not supported, only {} is", path, architectures.dump(), family->architecture());
 
+  normalise_window(hub, path);
   for (auto it = hub.begin(); it != hub.end();)
     it = it->is_null() || kWithoutEffect.contains(it.key()) ? hub.erase(it) : std::next(it);
   for (const auto& [key, only] : kOnly)
     if (const HubJson value = take(hub, key, only); value != only)
       user_error("{}: {} is {}, which is not supported; only {} is", path, key, value.dump(), only.dump());
   normalise_rope(hub, path);
-  require_full_attention(hub, path);
   try {
     model.sections = family->sections(hub);
+    add_attention(family->attention(), model.model_type, model.sections["model"]);
   } catch (const UserError& e) {
     user_error("{}: {}", path, e.what());
   }
@@ -105,7 +123,9 @@ HubModel read_hub_config(const std::string& text, const std::string& path) {
 FoundFamily find_family(Decoder& model) {
   std::string reasons;
   for (const std::string& name : Registry<Family>::instance().names()) {
-    const std::string why = make_family(name, "")->why_not(model);
+    const std::unique_ptr<Family> family = make_family(name, "");
+    std::string why = family->why_not(model);
+    if (why.empty()) why = why_not_attention(model.config(), family->attention());
     if (why.empty()) return {name, ""};
     reasons += fmt::format("{}{}: {}", reasons.empty() ? "" : "; ", name, why);
   }
@@ -124,10 +144,13 @@ HubJson take_model(HubJson& hub, const HubJson& defaults) {
   HubJson model;
   for (const char* key : {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
                           "num_key_value_heads", "head_dim", "rms_norm_eps", "rope_theta", "rope_scaling",
-                          "max_position_embeddings", "tie_word_embeddings", "initializer_range"}) {
+                          "max_position_embeddings", "sliding_window", "tie_word_embeddings", "initializer_range"}) {
     const HubJson value = take(hub, key, defaults.value(key, HubJson()));
     if (!value.is_null()) model[key] = value;
   }
+  const HubJson window = model.value("sliding_window", HubJson(0));
+  const HubJson longest = model.value("max_position_embeddings", HubJson());
+  if (window == 0 || (window.is_number() && longest.is_number() && window >= longest)) model.erase("sliding_window");
   return model;
 }
 
@@ -140,6 +163,7 @@ HubJson model_keys(const ModelConfig& model) {
   out["num_key_value_heads"] = model.kv_heads();
   out["head_dim"] = model.head_size();
   if (model.intermediate_size == 0) out.erase("intermediate_size");  // no dense layer has it
+  if (model.sliding_window == 0) out.erase("sliding_window");
   HubJson rope;
   if (model.rope_scaling.type != RopeScalingType::kNone)
     for (const auto& [key, value] : out["rope_scaling"].items()) rope[key == "type" ? "rope_type" : key] = value;

@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,12 @@
 namespace sy {
 
 using HubJson = nlohmann::ordered_json;
+
+// What a family's attention has beyond Llama's.
+struct AttentionTraits {
+  std::optional<QkNormScope> qk_norm = {};  // queries and keys are normed
+  bool window = false;                      // a token may see the last sliding_window keys only
+};
 
 class Family {
  public:
@@ -28,7 +35,8 @@ class Family {
   // {"model": {...}, "moe": {...}} for the model that `hub` describes. Takes out of `hub` every key that it
   // understands.
   virtual HubJson sections(HubJson& hub) const = 0;
-  // The first trait that `model` has and the family does not; "" if the model is one of the family.
+  virtual AttentionTraits attention() const { return {}; }
+  // The first trait that `model` has and the family does not, apart from attention(); "" if there is none.
   virtual std::string why_not(Decoder& model) const = 0;
   // The keys of config.json for a model of the family.
   virtual HubJson hub_keys(Decoder& model) const = 0;
@@ -57,7 +65,7 @@ struct FoundFamily {
 FoundFamily find_family(Decoder& model);
 
 // For families. The section `model` from the keys that config.json shares with it; `defaults` are transformers', for
-// keys that the file may leave out.
+// keys that the file may leave out. A window that no sequence reaches is none.
 HubJson take_model(HubJson& hub, const HubJson& defaults);
 // A key's value, taken out of `hub`; `absent` where it is not there.
 HubJson take(HubJson& hub, const std::string& key, const HubJson& absent);

@@ -16,6 +16,12 @@ bool divides(int64_t divisor, int64_t number) { return divisor > 0 && number % d
 
 }  // namespace
 
+double ModelConfig::mean_keys(int64_t seq_length) const {
+  const double length = static_cast<double>(seq_length);
+  const double window = sliding_window == 0 ? length : std::min(static_cast<double>(sliding_window), length);
+  return window - window * (window - 1) / (2 * length);  // the first tokens see fewer than a window
+}
+
 int64_t MoeConfig::num_experts_in_layer(int64_t layer) const {
   if (!num_experts_per_layer.empty()) return num_experts_per_layer.at(static_cast<std::size_t>(layer));
   return layer >= first_k_dense_replace && layer % moe_layer_freq == 0 ? num_experts : 0;
@@ -65,6 +71,9 @@ void describe(ModelConfig& c, Fields& f) {
             [&](Fields& inside) { describe(c.rope_scaling, inside); });
   f.field("max_position_embeddings", c.max_position_embeddings, "longest sequence the model is meant for",
           {.min = 1, .max = kMaxPosition});
+  f.field("sliding_window", c.sliding_window,
+          "keys that a token attends to: itself and those before it in its document; 0: all of them (full attention)",
+          {.min = 0, .max = kMaxPosition});
   f.field("tie_word_embeddings", c.tie_word_embeddings, "the output layer uses the embedding matrix");
   f.field("use_qk_norm", c.use_qk_norm, "RMSNorm of queries and keys before the rotation");
   f.field("qk_norm_scope", c.qk_norm_scope, {{"head", QkNormScope::kHead}, {"all_heads", QkNormScope::kAllHeads}},

@@ -37,6 +37,7 @@ struct ModelConfig {
   double rope_theta = 10000;
   RopeScalingConfig rope_scaling = {};
   int64_t max_position_embeddings = 4096;
+  int64_t sliding_window = 0;
   bool tie_word_embeddings = false;
   bool use_qk_norm = false;
   QkNormScope qk_norm_scope = QkNormScope::kHead;
@@ -46,6 +47,8 @@ struct ModelConfig {
   // Width of one head, number of key/value heads and vocabulary rows, with their defaults filled in.
   int64_t head_size() const { return head_dim != 0 ? head_dim : hidden_size / num_attention_heads; }
   int64_t kv_heads() const { return num_key_value_heads != 0 ? num_key_value_heads : num_attention_heads; }
+  // Keys that a token of a sequence sees on average, itself among them.
+  double mean_keys(int64_t seq_length) const;
   int64_t padded_vocab_size() const {
     return (vocab_size + pad_vocab_size_to - 1) / pad_vocab_size_to * pad_vocab_size_to;
   }

@@ -98,7 +98,8 @@ Tensor Attention::decode(Context& ctx, const Tensor& x, const Positions& p, cons
                                            .heads = s.heads,
                                            .kv_heads = s.kv_heads,
                                            .head_dim = s.head_dim,
-                                           .scale = 1.0 / std::sqrt(static_cast<double>(s.head_dim))}));
+                                           .scale = 1.0 / std::sqrt(static_cast<double>(s.head_dim)),
+                                           .window = plan_.sliding_window}));
   });
   return ops::linear(ctx, Var(o), *out_).value();
 }

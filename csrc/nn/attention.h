@@ -13,6 +13,7 @@ struct AttentionPlan {
   bool norm_all_heads = false;  // a norm of q and one of k per token, on one tensor-parallel rank; else one per head
   double rms_norm_eps = 1e-6;
   double initializer_range = 0.02;
+  int64_t sliding_window = 0;  // of decode(); forward() sees what Positions say
 };
 
 // Where the tokens of a batch stand: shared by all layers.

@@ -2,6 +2,7 @@
 #include "csrc/core/launch.h"
 #include "csrc/ops/ops.h"
 #include "kernels/attention/causal_attention.h"
+#include "kernels/attention/window_keys.h"
 #include "kernels/dense/rope.h"
 
 #include <cmath>
@@ -49,6 +50,16 @@ Var rope(Context& ctx, const Var& qkv, const Tensor& position, const Tensor& inv
       qkv.add_grad(ctx, std::move(dy));
     });
   return out;
+}
+
+Tensor window_keys(Context& ctx, const Tensor& first_key, int64_t window) {
+  const Tensor windowed = ctx.empty(first_key.shape(), DType::i32);
+  SY_LAUNCH(ctx, window_keys,
+            (kernels::WindowKeys{.first_key = first_key.data<int32_t>(),
+                                 .windowed = windowed.data<int32_t>(),
+                                 .tokens = first_key.count(),
+                                 .window = window}));
+  return windowed;
 }
 
 Var causal_attention(Context& ctx, const Var& qkv, const Tensor& first_key, const AttentionShape& s, int64_t max_span) {

@@ -48,6 +48,8 @@ Var head_norm(Context& ctx, const Var& qkv, Parameter& q_weight, Parameter& k_we
 // inv_freq [head_dim/2] f64; scale multiplies the rotated values (long-context scaling).
 Var rope(Context& ctx, const Var& qkv, const Tensor& position, const Tensor& inv_freq, const AttentionShape& shape,
          double scale);
+// The first keys [T] i32 of windows of `window` tokens (kernels/attention/window_keys.h). Not differentiable.
+Tensor window_keys(Context& ctx, const Tensor& first_key, int64_t window);
 // Softmax attention with first_key [T] i32 (kernels/attention/causal_attention.h) -> [T, heads*head_dim].
 Var causal_attention(Context& ctx, const Var& qkv, const Tensor& first_key, const AttentionShape& shape,
                      int64_t max_span);

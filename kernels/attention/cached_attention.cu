@@ -13,8 +13,9 @@ template <class T>
 __global__ void __launch_bounds__(kBlock) cached_attention_kernel(CachedAttention<T> args) {
   using A = Acc<T>;
   const int64_t dim = args.head_dim, ld = args.kv_heads * dim, head = blockIdx.y, query = blockIdx.x;
-  const int64_t row = query / args.query_count, keys = args.past[row] + query % args.query_count + 1;
-  const int64_t cache = row * args.capacity * ld + head / (args.heads / args.kv_heads) * dim;
+  const int64_t row = query / args.query_count, end = args.past[row] + query % args.query_count + 1;
+  const int64_t keys = args.window > 0 && args.window < end ? args.window : end;
+  const int64_t cache = (row * args.capacity + end - keys) * ld + head / (args.heads / args.kv_heads) * dim;
   const int64_t place = (query * args.heads + head) * dim;
   A* q = dynamic_shared<A>();
   A *o = q + dim, *weight = o + dim;

@@ -2,13 +2,14 @@
 //
 // qkv [tokens, ld] holds per row `heads` q vectors, then `kv_heads` k vectors, then `kv_heads` v vectors of head_dim
 // elements (ld >= (heads + 2 kv_heads) head_dim). Query token i of head h attends to the keys j of kv head
-// h / (heads / kv_heads) with  first_key[i] <= j <= i:  sequences and documents are both expressed by first_key
-// [tokens] i32, which never decreases.   s = scale * q.k,  p = softmax_j s,  o = sum_j p v,  lse = log sum_j exp s.
-// o [tokens, heads*head_dim] in T; lse [tokens, heads] in Acc<T> (natural log). Softmax and sums in Acc<T>.
-// Backward sets the q, k and v parts of dqkv [tokens, ld], given do and o; columns beyond them stay as they are.
-// Deterministic: fixed block order. The Cpu bodies tile queries by absolute token index: a document that starts at a
-// multiple of 32 tokens gets the same bits wherever it stands and whatever surrounds it, close ones otherwise.
-// max_span: a host-known upper bound of i - first_key[i] + 1 (the sequence length).
+// h / (heads / kv_heads) with  first_key[i] <= j <= i:  sequences, documents and windows (window_keys.h) are all
+// expressed by first_key [tokens] i32, which never decreases.   s = scale * q.k,  p = softmax_j s,  o = sum_j p v,  lse
+// = log sum_j exp s. o [tokens, heads*head_dim] in T; lse [tokens, heads] in Acc<T> (natural log). Softmax and sums in
+// Acc<T>. Backward sets the q, k and v parts of dqkv [tokens, ld], given do and o; columns beyond them stay as they
+// are. Deterministic: fixed block order. The Cpu bodies tile queries by absolute token index: a document that starts at
+// a multiple of 32 tokens gets the same bits wherever it stands and whatever surrounds it, close ones otherwise.
+// max_span: a host-known upper bound of i - first_key[i] + 1 (the sequence length, with a window less), of which a
+// query sees half on average.
 #pragma once
 
 #include "kernels/types.h"
@@ -54,8 +55,8 @@ struct CausalAttentionBackward {
 
 // Attention of new tokens over a cache, for generation. For each of `batch` rows: query_count new tokens, whose q lie
 // in q [batch*query_count, heads*head_dim]; cached k and v [batch, capacity, kv_heads*head_dim]; new token i of row b
-// stands at position past[b] + i and sees cached positions 0..past[b]+i (the caller has already appended the new k and
-// v).
+// stands at position p = past[b] + i and sees cached positions max(0, p - window + 1)..p, all from 0 on where window is
+// 0 (the caller has already appended the new k and v).
 template <class T>
 struct CachedAttention {
   const T* q = nullptr;
@@ -65,6 +66,7 @@ struct CachedAttention {
   T* o = nullptr;
   int64_t batch = 0, query_count = 0, capacity = 0, heads = 0, kv_heads = 0, head_dim = 0;
   double scale = 1.0;
+  int64_t window = 0;
 
   Work work() const {
     return {.flops = 2 * product_flops(batch * query_count, capacity, heads * head_dim),

@@ -12,8 +12,10 @@ experts that are no powers of two, a vocabulary that is padded inside. The cases
 llama_tied            tied embeddings, rope stretched as in Llama 3.1
 llama_shards          three shards, one key-value head, linear rope
 llama_bf16            weights in bf16
+mistral               windows of three tokens, heads of six
 qwen3                 head_dim unlike hidden_size / heads, tied embeddings
 mixtral               three experts, top-2
+mixtral_window        windows of five tokens
 qwen3_moe             five experts, top-3, every second layer and one more dense, two shards
 qwen3_moe_one_expert  one expert, whose router has no say
 olmoe                 six experts, top-2, queries and keys normed over all heads, weights not renormalised
@@ -129,8 +131,10 @@ if __name__ == "__main__":
     make("llama_shards", t.LlamaConfig(**dict(BASE, num_key_value_heads=1), head_dim=6, rope_parameters=LINEAR_ROPE),
          max_shard_size="9KB")
     make("llama_bf16", t.LlamaConfig(**dict(BASE, num_key_value_heads=4)), dtype=torch.bfloat16)
+    make("mistral", t.MistralConfig(**BASE, head_dim=6, sliding_window=3))
     make("qwen3", t.Qwen3Config(**BASE, head_dim=10, tie_word_embeddings=True))
     make("mixtral", t.MixtralConfig(**BASE, num_local_experts=3, num_experts_per_tok=2))
+    make("mixtral_window", t.MixtralConfig(**BASE, num_local_experts=3, num_experts_per_tok=2, sliding_window=5))
     qwen3_moe = dict(BASE, head_dim=6, moe_intermediate_size=12)
     make("qwen3_moe", t.Qwen3MoeConfig(**dict(qwen3_moe, num_hidden_layers=4), num_experts=5, num_experts_per_tok=3,
                                        norm_topk_prob=True, decoder_sparse_step=2, mlp_only_layers=[3]),

@@ -14,7 +14,6 @@ class Llama final : public Family {
   }
   std::string why_not(Decoder& model) const override {
     if (const std::string why = why_not_dense(model); !why.empty()) return why;
-    if (model.config().use_qk_norm) return "model.use_qk_norm: true";
     return model.config().hidden_size % model.config().num_attention_heads == 0
                ? ""
                : "model.hidden_size is no multiple of num_attention_heads";  // transformers refuses that

@@ -19,10 +19,10 @@ class Mixtral final : public Family {
                          {"router", {{"type", "softmax_topk"}, {"softmax", "after"}}}};
     return {{"model", model}, {"moe", moe}};
   }
+  AttentionTraits attention() const override { return {.window = true}; }
   std::string why_not(Decoder& model) const override {
     for (const auto& why_not : {why_not_softmax_topk_experts, why_not_all_layers_moe})
       if (const std::string why = why_not(model); !why.empty()) return why;
-    if (model.config().use_qk_norm) return "model.use_qk_norm: true";
     return *model.moe_layers().front().moe->router().hub_norm_topk_prob() ? "" : "weights that are not renormalised";
   }
   HubJson hub_keys(Decoder& model) const override {
@@ -30,7 +30,7 @@ class Mixtral final : public Family {
     out["intermediate_size"] = model.moe_config().expert_intermediate_size(0);
     out["num_local_experts"] = model.moe_layers().front().moe->num_experts();
     out["num_experts_per_tok"] = model.moe_config().num_experts_per_tok;
-    out["sliding_window"] = nullptr;
+    if (!out.contains("sliding_window")) out["sliding_window"] = nullptr;
     return out;
   }
   std::string name_in_file(const std::string& ours) const override {

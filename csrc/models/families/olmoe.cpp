@@ -11,8 +11,6 @@ class Olmoe final : public Family {
   std::string architecture() const override { return "OlmoeForCausalLM"; }
   HubJson sections(HubJson& hub) const override {
     HubJson model = take_model(hub, {{"rms_norm_eps", 1e-5}, {"max_position_embeddings", 4096}});
-    model["use_qk_norm"] = true;
-    model["qk_norm_scope"] = "all_heads";
     const HubJson moe = {
         {"num_experts", take(hub, "num_experts", take(hub, "num_local_experts", 64))},
         {"num_experts_per_tok", take(hub, "num_experts_per_tok", 8)},
@@ -20,12 +18,11 @@ class Olmoe final : public Family {
         {"router", {{"type", "softmax_topk"}, {"norm_topk_prob", take(hub, "norm_topk_prob", false)}}}};
     return {{"model", model}, {"moe", moe}};
   }
+  AttentionTraits attention() const override { return {.qk_norm = QkNormScope::kAllHeads}; }
   std::string why_not(Decoder& model) const override {
     for (const auto& why_not : {why_not_softmax_topk_experts, why_not_all_layers_moe})
       if (const std::string why = why_not(model); !why.empty()) return why;
     const ModelConfig& c = model.config();
-    if (!c.use_qk_norm || c.qk_norm_scope != QkNormScope::kAllHeads)
-      return "no norm over all heads of queries and keys";
     return c.head_size() * c.num_attention_heads == c.hidden_size ? "" : "model.head_dim";
   }
   HubJson hub_keys(Decoder& model) const override {

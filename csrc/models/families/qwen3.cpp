@@ -9,17 +9,13 @@ class Qwen3 final : public Family {
   using Family::Family;
   std::string architecture() const override { return "Qwen3ForCausalLM"; }
   HubJson sections(HubJson& hub) const override {
-    HubJson model = take_model(
-        hub,
-        {{"num_key_value_heads", 32}, {"head_dim", 128}, {"rms_norm_eps", 1e-6}, {"max_position_embeddings", 32768}});
-    model["use_qk_norm"] = true;
-    return {{"model", model}};
+    return {{"model", take_model(hub, {{"num_key_value_heads", 32},
+                                       {"head_dim", 128},
+                                       {"rms_norm_eps", 1e-6},
+                                       {"max_position_embeddings", 32768}})}};
   }
-  std::string why_not(Decoder& model) const override {
-    if (const std::string why = why_not_dense(model); !why.empty()) return why;
-    if (!model.config().use_qk_norm) return "model.use_qk_norm: false";
-    return model.config().qk_norm_scope == QkNormScope::kHead ? "" : "model.qk_norm_scope: all_heads";
-  }
+  AttentionTraits attention() const override { return {.qk_norm = QkNormScope::kHead}; }
+  std::string why_not(Decoder& model) const override { return why_not_dense(model); }
   HubJson hub_keys(Decoder& model) const override { return model_keys(model.config()); }
 };
 

@@ -14,7 +14,6 @@ class Qwen3Moe final : public Family {
   HubJson sections(HubJson& hub) const override {
     HubJson model =
         take_model(hub, {{"num_key_value_heads", 4}, {"rms_norm_eps", 1e-6}, {"max_position_embeddings", 32768}});
-    model["use_qk_norm"] = true;
     const HubJson experts = take(hub, "num_experts", take(hub, "num_local_experts", 128));
     const HubJson step = take(hub, "decoder_sparse_step", 1);
     const HubJson dense = take(hub, "mlp_only_layers", HubJson::array());
@@ -39,11 +38,8 @@ class Qwen3Moe final : public Family {
     }
     return {{"model", model}, {"moe", moe}};
   }
-  std::string why_not(Decoder& model) const override {
-    if (const std::string why = why_not_softmax_topk_experts(model); !why.empty()) return why;
-    if (!model.config().use_qk_norm) return "model.use_qk_norm: false";
-    return model.config().qk_norm_scope == QkNormScope::kHead ? "" : "model.qk_norm_scope: all_heads";
-  }
+  AttentionTraits attention() const override { return {.qk_norm = QkNormScope::kHead}; }
+  std::string why_not(Decoder& model) const override { return why_not_softmax_topk_experts(model); }
   HubJson hub_keys(Decoder& model) const override {
     HubJson out = model_keys(model.config());
     const moe::MoeLayer& layer = *model.moe_layers().front().moe;

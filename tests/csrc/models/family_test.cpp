@@ -103,6 +103,16 @@ TEST(Family, FullAttentionMayBeSpelledInManyWays) {
   EXPECT_EQ(reached.at("max_position_embeddings"), 64);
 }
 
+TEST(Family, AWindowOfMistralIsThereUnlessTheFileSaysOtherwise) {
+  HubJson mistral =
+      with(llama(), {{"model_type", "mistral"}, {"architectures", {"MistralForCausalLM"}}, {"num_key_value_heads", 2}});
+  EXPECT_EQ(config_of(mistral).model.sliding_window, 4096);  // transformers' default
+  EXPECT_EQ(config_of(with(mistral, {{"sliding_window", 16}})).model.sliding_window, 16);
+  EXPECT_EQ(config_of(with(mistral, {{"sliding_window", nullptr}})).model.sliding_window, 0);
+  EXPECT_EQ(config_of(with(mistral, {{"max_position_embeddings", 4096}})).model.sliding_window, 0);
+  expect_user_error([&] { config_of(with(mistral, {{"sliding_window", -1}})); }, {"model.sliding_window", "-1"});
+}
+
 class Refused : public ::testing::TestWithParam<std::pair<HubJson, std::vector<std::string>>> {};
 
 TEST_P(Refused, NamesTheFileTheKeyAndTheValue) {
@@ -120,7 +130,8 @@ INSTANTIATE_TEST_SUITE_P(
         std::pair(HubJson{{"clip_qkv", 8.0}}, std::vector<std::string>{"clip_qkv is 8.0"}),
         std::pair(HubJson{{"attention_dropout", 0.1}}, std::vector<std::string>{"attention_dropout is 0.1"}),
         std::pair(HubJson{{"router_jitter_noise", 0.1}}, std::vector<std::string>{"router_jitter_noise is 0.1"}),
-        std::pair(HubJson{{"sliding_window", 16}}, std::vector<std::string>{"sliding_window 16"}),
+        std::pair(HubJson{{"sliding_window", 16}}, std::vector<std::string>{"sliding_window 16", "llama"}),
+        std::pair(HubJson{{"use_sliding_window", true}}, std::vector<std::string>{"sliding_window is missing"}),
         std::pair(HubJson{{"use_sliding_window", true}, {"sliding_window", 16}},
                   std::vector<std::string>{"sliding_window 16"}),
         std::pair(HubJson{{"layer_types", {"full_attention", "sliding_attention"}}},
@@ -143,7 +154,8 @@ INSTANTIATE_TEST_SUITE_P(
         std::pair(HubJson{{"num_experts", 4}}, std::vector<std::string>{"num_experts (4) is not understood"}),
         std::pair(HubJson{{"architectures", {"LlamaForSequenceClassification"}}},
                   std::vector<std::string>{"LlamaForSequenceClassification", "LlamaForCausalLM"}),
-        std::pair(HubJson{{"model_type", "gpt2"}}, std::vector<std::string>{"gpt2", "llama, mixtral, olmoe, qwen3"})));
+        std::pair(HubJson{{"model_type", "gpt2"}},
+                  std::vector<std::string>{"gpt2", "llama, mistral, mixtral, olmoe, qwen3"})));
 
 TEST(Family, AConfigThatIsNoneIsRefused) {
   expect_user_error([] { read_hub_config("{", "folder/config.json"); }, {"folder/config.json", "not a JSON object"});
@@ -168,6 +180,9 @@ TEST(Family, ReadsWhatItWrites) {
     hubs.push_back(with(with(llama(), keys), {{"model_type", model_type}, {"architectures", {architecture}}}));
   };
   add("qwen3", "Qwen3ForCausalLM", {{"num_key_value_heads", 2}, {"tie_word_embeddings", true}});
+  add("mistral", "MistralForCausalLM", {{"num_key_value_heads", 2}, {"sliding_window", 16}, {"head_dim", 6}});
+  add("mistral", "MistralForCausalLM",
+      {{"num_key_value_heads", 2}, {"hidden_size", 18}, {"head_dim", 6}, {"sliding_window", nullptr}});
   add("mixtral", "MixtralForCausalLM", {{"num_local_experts", 3}, {"num_key_value_heads", 2}});
   add("olmoe", "OlmoeForCausalLM", {{"num_experts", 5}, {"num_experts_per_tok", 2}});
   for (const HubJson& hub : hubs) {

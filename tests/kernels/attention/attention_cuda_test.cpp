@@ -2,6 +2,7 @@
 #include "kernels/attention/causal_attention.h"
 
 #include "kernels/attention/cache_append.h"
+#include "kernels/attention/window_keys.h"
 #include "tests/kernels/cuda_check.h"
 #include "tests/kernels/moe/numeric_check.h"
 
@@ -118,11 +119,12 @@ TYPED_TEST(AttentionCuda, AppendingToTheCacheEqualsTheCpu) {
 TYPED_TEST(AttentionCuda, CachedAttentionEqualsTheCpu) {
   using T = TypeParam;
   struct Case {
-    int64_t batch, queries, capacity, heads, kv_heads, dim;
+    int64_t batch, queries, capacity, heads, kv_heads, dim, window;
   };
   for (const Case& c :
-       {Case{0, 1, 8, 2, 1, 4}, Case{1, 1, 1, 1, 1, 1}, Case{3, 2, 40, 4, 2, 12}, Case{2, 1, 600, 2, 1, 20}}) {
-    SCOPED_TRACE(testing::Message() << c.batch << " rows of capacity " << c.capacity);
+       {Case{0, 1, 8, 2, 1, 4, 0}, Case{1, 1, 1, 1, 1, 1, 0}, Case{3, 2, 40, 4, 2, 12, 0}, Case{2, 1, 600, 2, 1, 20, 0},
+        Case{3, 2, 40, 4, 2, 12, 7}, Case{2, 1, 600, 2, 1, 20, 290}, Case{1, 1, 1, 1, 1, 1, 9}}) {
+    SCOPED_TRACE(testing::Message() << c.batch << " rows of capacity " << c.capacity << ", window " << c.window);
     const std::vector<T> q = random_normal<T>(c.batch * c.queries * c.heads * c.dim, 1);
     std::vector<T> k = random_normal<T>(c.batch * c.capacity * c.kv_heads * c.dim, 2), v = k;
     const std::vector<int32_t> past = random_integers(c.batch, static_cast<int32_t>(c.capacity - c.queries) / 2,
@@ -145,9 +147,23 @@ TYPED_TEST(AttentionCuda, CachedAttentionEqualsTheCpu) {
                     .heads = c.heads,
                     .kv_heads = c.kv_heads,
                     .head_dim = c.dim,
-                    .scale = 0.3});
+                    .scale = 0.3,
+                    .window = c.window});
     });
   }
+}
+
+TEST(WindowKeysCuda, EqualTheCpu) {
+  for (const int64_t window : {1, 7, 1000})
+    for (const Shape& s : kShapes) {
+      const std::vector<int32_t> first = first_keys(s);
+      expect_cuda_equals_cpu([&](auto& side, auto backend) {
+        kernels::window_keys(backend, {.first_key = side.in(first),
+                                       .windowed = side.template out<int32_t>(s.tokens, kExact),
+                                       .tokens = s.tokens,
+                                       .window = window});
+      });
+    }
 }
 
 }  // namespace

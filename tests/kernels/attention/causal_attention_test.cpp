@@ -4,6 +4,8 @@
 
 #include <limits>
 
+#include "kernels/attention/window_keys.h"
+
 #include "tests/kernels/compare.h"
 
 namespace sy {
@@ -190,39 +192,59 @@ TYPED_TEST(CausalAttentionTest, LargeScoresDoNotOverflow) {
     for (int64_t i = 0; i < c.width(); ++i) EXPECT_TRUE(std::isfinite(to_double(got.dqkv[t * c.ld() + i])));
 }
 
+// Windows that one row's tokens all fill, one that no row fills, and none.
 TYPED_TEST(CausalAttentionTest, CachedAttentionEqualsTheUncachedLoops) {
   using T = TypeParam;
-  const int64_t batch = 3, count = 2, capacity = 90, heads = 4, kv_heads = 2, dim = 20;
-  const std::vector<int32_t> past{0, 88, 33};
-  const std::vector<T> q = random_vector<T>(batch * count * heads * dim, 13, 2.0);
-  std::vector<T> k = random_vector<T>(batch * capacity * kv_heads * dim, 14, 2.0),
-                 v = random_vector<T>(batch * capacity * kv_heads * dim, 15);
-  std::vector<T> o(q.size());
-  std::vector<double> want(q.size());
-  for (int64_t b = 0; b < batch; ++b)
-    for (int64_t i = 0; i < count; ++i)
-      for (int64_t h = 0; h < heads; ++h) {
-        const int64_t out = ((b * count + i) * heads + h) * dim, keys = past[b] + i + 1;
-        const auto row = [&](int64_t j) { return ((b * capacity + j) * kv_heads + h / 2) * dim; };
-        std::vector<double> p(static_cast<size_t>(keys));
-        double total = 0;
-        for (int64_t j = 0; j < keys; ++j) {
-          for (int64_t d = 0; d < dim; ++d) p[j] += to_double(q[out + d]) * to_double(k[row(j) + d]) * 0.3;
-          total += (p[j] = std::exp(p[j]));
+  for (const int64_t window : {0, 1, 34, 200}) {
+    SCOPED_TRACE(testing::Message() << "window " << window);
+    const int64_t batch = 3, count = 2, capacity = 90, heads = 4, kv_heads = 2, dim = 20;
+    const std::vector<int32_t> past{0, 88, 33};
+    const std::vector<T> q = random_vector<T>(batch * count * heads * dim, 13, 2.0);
+    std::vector<T> k = random_vector<T>(batch * capacity * kv_heads * dim, 14, 2.0),
+                   v = random_vector<T>(batch * capacity * kv_heads * dim, 15);
+    std::vector<T> o(q.size());
+    std::vector<double> want(q.size());
+    for (int64_t b = 0; b < batch; ++b)
+      for (int64_t i = 0; i < count; ++i)
+        for (int64_t h = 0; h < heads; ++h) {
+          const int64_t out = ((b * count + i) * heads + h) * dim, keys = past[b] + i + 1;
+          const auto row = [&](int64_t j) { return ((b * capacity + j) * kv_heads + h / 2) * dim; };
+          std::vector<double> p(static_cast<size_t>(keys));
+          double total = 0;
+          const int64_t first = window == 0 ? 0 : std::max<int64_t>(0, keys - window);
+          for (int64_t j = first; j < keys; ++j) {
+            for (int64_t d = 0; d < dim; ++d) p[j] += to_double(q[out + d]) * to_double(k[row(j) + d]) * 0.3;
+            total += (p[j] = std::exp(p[j]));
+          }
+          for (int64_t j = first; j < keys; ++j)
+            for (int64_t d = 0; d < dim; ++d) want[out + d] += p[j] / total * to_double(v[row(j) + d]);
         }
-        for (int64_t j = 0; j < keys; ++j)
-          for (int64_t d = 0; d < dim; ++d) want[out + d] += p[j] / total * to_double(v[row(j) + d]);
-      }
-  // What lies beyond the visible positions must not be read.
-  for (int64_t b = 0; b < batch; ++b)
-    for (int64_t j = past[b] + count; j < capacity; ++j)
-      for (int64_t d = 0; d < kv_heads * dim; ++d)
-        k[(b * capacity + j) * kv_heads * dim + d] = v[(b * capacity + j) * kv_heads * dim + d] =
-            from_double<T>(std::numeric_limits<double>::quiet_NaN());
-  kernels::CachedAttention<T> args{q.data(), k.data(), v.data(), past.data(), o.data(), batch,
-                                   count,    capacity, heads,    kv_heads,    dim,      0.3};
-  kernels::cached_attention(Cpu{}, args);
-  expect_close<T>(o, want, "o");
+    // What lies beyond the visible positions must not be read.
+    for (int64_t b = 0; b < batch; ++b)
+      for (int64_t j = past[b] + count; j < capacity; ++j)
+        for (int64_t d = 0; d < kv_heads * dim; ++d)
+          k[(b * capacity + j) * kv_heads * dim + d] = v[(b * capacity + j) * kv_heads * dim + d] =
+              from_double<T>(std::numeric_limits<double>::quiet_NaN());
+    kernels::CachedAttention<T> args{q.data(), k.data(), v.data(), past.data(), o.data(), batch, count,
+                                     capacity, heads,    kv_heads, dim,         0.3,      window};
+    kernels::cached_attention(Cpu{}, args);
+    expect_close<T>(o, want, "o");
+  }
+}
+
+TEST(WindowKeys, ATokenSeesTheLastOfItsDocument) {
+  const std::vector<int32_t> first_key = documents({5, 1, 3});
+  const auto windowed = [&](int64_t window) {
+    std::vector<int32_t> keys(first_key.size());
+    kernels::window_keys(Cpu{}, {.first_key = first_key.data(),
+                                 .windowed = keys.data(),
+                                 .tokens = static_cast<int64_t>(keys.size()),
+                                 .window = window});
+    return keys;
+  };
+  EXPECT_EQ(windowed(1), (std::vector<int32_t>{0, 1, 2, 3, 4, 5, 6, 7, 8}));
+  EXPECT_EQ(windowed(3), (std::vector<int32_t>{0, 0, 0, 1, 2, 5, 6, 6, 6}));
+  EXPECT_EQ(windowed(5), first_key);
 }
 
 }  // namespace
