@@ -31,6 +31,7 @@ const char* torch_dtype(DType dtype) {
 // The keys of an architecture that no family has: ours.
 HubJson own_keys(const Config& config) {
   HubJson out = model_keys(config.model);
+  out["qkv_bias"] = config.model.qkv_bias;
   out["use_qk_norm"] = config.model.use_qk_norm;
   if (config.model.use_qk_norm) out["qk_norm_scope"] = json_of(config.model).at("qk_norm_scope");
   if (!config.moe.is_moe()) return out;

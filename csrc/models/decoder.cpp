@@ -15,6 +15,7 @@ namespace {
 nn::AttentionPlan attention_plan(const ModelConfig& m) {
   return {.hidden_size = m.hidden_size,
           .shape = {.heads = m.num_attention_heads, .kv_heads = m.kv_heads(), .head_dim = m.head_size()},
+          .qkv_bias = m.qkv_bias,
           .use_qk_norm = m.use_qk_norm,
           .norm_all_heads = m.qk_norm_scope == QkNormScope::kAllHeads,
           .rms_norm_eps = m.rms_norm_eps,

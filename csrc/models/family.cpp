@@ -67,6 +67,7 @@ void normalise_window(HubJson& hub, const std::string& path) {
 void add_attention(const AttentionTraits& attention, const std::string& model_type, HubJson& model) {
   if (attention.qk_norm) model["use_qk_norm"] = true;
   if (attention.qk_norm == QkNormScope::kAllHeads) model["qk_norm_scope"] = "all_heads";
+  if (attention.qkv_bias) model["qkv_bias"] = true;
   if (!attention.window && model.contains("sliding_window"))
     user_error("sliding_window {} is not supported for model_type {}; only full attention is",
                model["sliding_window"].dump(), model_type);
@@ -76,6 +77,7 @@ std::string why_not_attention(const ModelConfig& model, const AttentionTraits& f
   if (model.use_qk_norm != family.qk_norm.has_value()) return fmt::format("model.use_qk_norm: {}", model.use_qk_norm);
   if (model.use_qk_norm && model.qk_norm_scope != *family.qk_norm)
     return fmt::format("model.qk_norm_scope: {}", model.qk_norm_scope == QkNormScope::kHead ? "head" : "all_heads");
+  if (model.qkv_bias != family.qkv_bias) return fmt::format("model.qkv_bias: {}", model.qkv_bias);
   return model.sliding_window == 0 || family.window ? ""
                                                     : fmt::format("model.sliding_window: {}", model.sliding_window);
 }
@@ -158,8 +160,9 @@ HubJson model_keys(const ModelConfig& model) {
   ModelConfig copy = model;  // describing takes a mutable struct
   HubJson out = {{"hidden_act", "silu"}, {"attention_bias", false}};
   out.update(HubJson::parse(json_fields([&](Fields& f) { describe(copy, f); })));
-  for (const char* ours : {"use_qk_norm", "qk_norm_scope", "pad_vocab_size_to"})
-    out.erase(ours);  // files hold no padding
+  for (const char* ours : {"qkv_bias", "use_qk_norm", "qk_norm_scope", "pad_vocab_size_to"})
+    out.erase(ours);                                // files hold no padding
+  if (model.qkv_bias) out.erase("attention_bias");  // which would be of the output, too
   out["num_key_value_heads"] = model.kv_heads();
   out["head_dim"] = model.head_size();
   if (model.intermediate_size == 0) out.erase("intermediate_size");  // no dense layer has it

@@ -21,6 +21,7 @@ using HubJson = nlohmann::ordered_json;
 // What a family's attention has beyond Llama's.
 struct AttentionTraits {
   std::optional<QkNormScope> qk_norm = {};  // queries and keys are normed
+  bool qkv_bias = false;                    // queries, keys and values have biases
   bool window = false;                      // a token may see the last sliding_window keys only
 };
 

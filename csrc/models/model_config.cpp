@@ -75,6 +75,7 @@ void describe(ModelConfig& c, Fields& f) {
           "keys that a token attends to: itself and those before it in its document; 0: all of them (full attention)",
           {.min = 0, .max = kMaxPosition});
   f.field("tie_word_embeddings", c.tie_word_embeddings, "the output layer uses the embedding matrix");
+  f.field("qkv_bias", c.qkv_bias, "the projections to queries, keys and values have biases");
   f.field("use_qk_norm", c.use_qk_norm, "RMSNorm of queries and keys before the rotation");
   f.field("qk_norm_scope", c.qk_norm_scope, {{"head", QkNormScope::kHead}, {"all_heads", QkNormScope::kAllHeads}},
           "head: over each head by itself (Qwen3); all_heads: over all heads of a token together (OLMoE)",

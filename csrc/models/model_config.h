@@ -39,6 +39,7 @@ struct ModelConfig {
   int64_t max_position_embeddings = 4096;
   int64_t sliding_window = 0;
   bool tie_word_embeddings = false;
+  bool qkv_bias = false;
   bool use_qk_norm = false;
   QkNormScope qk_norm_scope = QkNormScope::kHead;
   double initializer_range = 0.02;

@@ -30,30 +30,48 @@ void Attention::add_projections(ParameterList& parameters, const std::string& pr
   local_.kv_heads = plan_.shape.kv_heads * copies / ranks;
   const int64_t q_rows = local_.heads * dim, kv_rows = local_.kv_heads * dim;
   const int64_t all_q = plan_.shape.heads * dim, all_kv = plan_.shape.kv_heads * dim;
-  const Box q_box{{rank * q_rows, 0}, {q_rows, d}}, kv_box{{rank / copies * kv_rows, 0}, {kv_rows, d}};
   const InitSpec init{InitKind::kNormal, plan_.initializer_range};
 
-  const ParameterPart q{prefix + ".q_proj.weight", {all_q, d}, q_box, 0};
-  ParameterPart k{prefix + ".k_proj.weight", {all_kv, d}, kv_box, q_rows * d};
-  ParameterPart v{prefix + ".v_proj.weight", {all_kv, d}, kv_box, (q_rows + kv_rows) * d};
-  if (copies == 1) {
-    qkv_ = &parameters.add(prefix + ".qkv_proj", {local_.columns(), d}, init, Sharing::kTensorSharded);
-    qkv_->parts = {q, k, v};
-  } else {
-    qkv_ = &parameters.add(prefix + ".q_proj.weight", {q_rows, d}, init, Sharing::kTensorSharded);
-    qkv_->parts = {q};
-    kv_ = &parameters.add(prefix + ".kv_proj", {2 * kv_rows, d}, init, Sharing::kKeyValue);
-    k.offset = 0;
-    v.offset = kv_rows * d;
-    kv_->parts = {k, v};
-  }
+  // Rows of `width` elements, or the single elements of a vector (0).
+  const auto add_heads = [&](const std::string& kind, const std::string& fused, int64_t width, const InitSpec& start) {
+    const auto shape = [&](int64_t rows) { return width == 0 ? Shape{rows} : Shape{rows, width}; };
+    const auto part = [&](const char* which, int64_t all, int64_t first, int64_t rows, int64_t row) {
+      const Box box{width == 0 ? Shape{first} : Shape{first, 0}, shape(rows)};
+      return ParameterPart{fmt::format("{}.{}_proj.{}", prefix, which, kind), shape(all), box,
+                           row * std::max<int64_t>(width, 1)};
+    };
+    const ParameterPart q = part("q", all_q, rank * q_rows, q_rows, 0);
+    const auto kv_parts = [&](int64_t row) {
+      const int64_t first = rank / copies * kv_rows;
+      return std::pair{part("k", all_kv, first, kv_rows, row), part("v", all_kv, first, kv_rows, row + kv_rows)};
+    };
+    Heads heads;
+    if (copies == 1) {
+      heads.qkv = &parameters.add(prefix + ".qkv" + fused, shape(local_.columns()), start, Sharing::kTensorSharded);
+      const auto [k, v] = kv_parts(q_rows);
+      heads.qkv->parts = {q, k, v};
+    } else {
+      heads.qkv = &parameters.add(q.name, shape(q_rows), start, Sharing::kTensorSharded);
+      heads.qkv->parts = {q};
+      heads.kv = &parameters.add(prefix + ".kv" + fused, shape(2 * kv_rows), start, Sharing::kKeyValue);
+      const auto [k, v] = kv_parts(0);
+      heads.kv->parts = {k, v};
+    }
+    return heads;
+  };
+  weight_ = add_heads("weight", "_proj", d, init);
+  if (plan_.qkv_bias) bias_ = add_heads("bias", "_bias", 0, {InitKind::kZeros});
   out_ = &parameters.add(prefix + ".o_proj.weight", {d, q_rows}, init, Sharing::kTensorSharded);
   out_->parts = {{out_->name, {d, all_q}, {{0, rank * q_rows}, {d, q_rows}}, 0}};
 }
 
 Var Attention::project(Context& ctx, const Var& x_TD, const Positions& p) const {
-  Var qkv = ops::linear(ctx, x_TD, *qkv_);
-  if (kv_ != nullptr) qkv = ops::concat_columns(ctx, qkv, ops::linear(ctx, x_TD, *kv_));
+  const auto product = [&](Parameter* weight, Parameter* bias) {
+    const Var y = ops::linear(ctx, x_TD, *weight);
+    return bias == nullptr ? y : ops::add_bias(ctx, y, *bias);
+  };
+  Var qkv = product(weight_.qkv, bias_.qkv);
+  if (weight_.kv != nullptr) qkv = ops::concat_columns(ctx, qkv, product(weight_.kv, bias_.kv));
   if (plan_.use_qk_norm) qkv = ops::head_norm(ctx, qkv, *q_norm_, *k_norm_, local_, plan_.rms_norm_eps);
   return ops::rope(ctx, qkv, p.position_T, p.inv_freq, local_, p.rope_scale);
 }

@@ -9,6 +9,7 @@ namespace sy::nn {
 struct AttentionPlan {
   int64_t hidden_size = 0;
   ops::AttentionShape shape;
+  bool qkv_bias = false;
   bool use_qk_norm = false;
   bool norm_all_heads = false;  // a norm of q and one of k per token, on one tensor-parallel rank; else one per head
   double rms_norm_eps = 1e-6;
@@ -32,12 +33,12 @@ struct KeyValueCache {
 };
 
 // Parameters: "<prefix>.qkv_proj" [(H + 2 Hkv) head_dim, D] (parts q_proj, k_proj, v_proj), "<prefix>.o_proj.weight",
-// and with qk-norm "<prefix>.q_norm.weight", "<prefix>.k_norm.weight" [head_dim], or [H head_dim] and [Hkv head_dim]
-// where all heads are normed together.
+// with biases "<prefix>.qkv_bias" [(H + 2 Hkv) head_dim] (parts alike), and with qk-norm "<prefix>.q_norm.weight",
+// "<prefix>.k_norm.weight" [head_dim], or [H head_dim] and [Hkv head_dim] where all heads are normed together.
 //
 // Tensor-parallel ranks hold whole heads: H / ranks query heads each and the key-value heads that these use. With more
 // ranks than key-value heads several ranks hold the same one, and its weights form a parameter of their own,
-// "<prefix>.kv_proj".
+// "<prefix>.kv_proj", its biases "<prefix>.kv_bias".
 class Attention {
  public:
   Attention(ParameterList& parameters, const std::string& prefix, const AttentionPlan& plan);
@@ -47,14 +48,18 @@ class Attention {
                 const KeyValueCache& cache) const;
 
  private:
+  // Weights or biases of all heads; of the query heads alone where ranks share key-value heads, which kv holds then.
+  struct Heads {
+    Parameter* qkv = nullptr;
+    Parameter* kv = nullptr;
+  };
   Var project(Context& ctx, const Var& x_TD, const Positions& positions) const;
 
   void add_projections(ParameterList& parameters, const std::string& prefix);
 
   AttentionPlan plan_;         // of the model
   ops::AttentionShape local_;  // of this rank
-  Parameter* qkv_;             // only q where kv_ is there
-  Parameter* kv_ = nullptr;
+  Heads weight_, bias_;        // bias_: empty without biases
   Parameter* out_;
   Parameter* q_norm_ = nullptr;
   Parameter* k_norm_ = nullptr;

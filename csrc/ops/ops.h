@@ -16,6 +16,8 @@ namespace sy::ops {
 
 // y = x W^T:  x [rows, in], weight [out, in] of x's type -> [rows, out].
 Var linear(Context& ctx, const Var& x, Parameter& weight);
+// x + bias in every row, in place (the result shares storage with x, which must not be read again): bias [columns].
+Var add_bias(Context& ctx, const Var& x, Parameter& bias);
 // The same values in another floating type.
 Var cast(Context& ctx, const Var& x, DType dtype);
 // a + b of equal shapes.

@@ -1,4 +1,4 @@
-// CPU bodies of cast, add, fill and copy_columns: one pass, in pieces over the threads.
+// CPU bodies of cast, add, add_row, fill and copy_columns: one pass, in pieces over the threads.
 #include "kernels/dense/elementwise.h"
 
 #include "kernels/cpu/parallel.h"
@@ -44,6 +44,18 @@ void add(Cpu, const Add<T>& args) {
 }
 
 template <class T>
+void add_row(Cpu, const AddRow<T>& args) {
+  cpu::parallel_pieces(args.rows, args.columns, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      T* y = args.y + r * args.columns;
+      cpu::for_vectors<Acc<T>>(args.columns, [&](int64_t i, int64_t n) {
+        cpu::store_n(y + i, cpu::load_n(y + i, n) + cpu::load_n(args.row + i, n), n);
+      });
+    }
+  });
+}
+
+template <class T>
 void fill(Cpu, const Fill<T>& args) {
   T value;
   if constexpr (std::is_same_v<T, bf16>) value = bf16(static_cast<float>(args.value));
@@ -70,9 +82,10 @@ SY_CASTS_FROM(bf16)
 SY_CASTS_FROM(double)
 #undef SY_CASTS_FROM
 
-#define SY_INSTANTIATE(T)                  \
-  template void add(Cpu, const Add<T>&);   \
-  template void fill(Cpu, const Fill<T>&); \
+#define SY_INSTANTIATE(T)                       \
+  template void add(Cpu, const Add<T>&);        \
+  template void add_row(Cpu, const AddRow<T>&); \
+  template void fill(Cpu, const Fill<T>&);      \
   template void copy_columns(Cpu, const CopyColumns<T>&);
 SY_INSTANTIATE(float)
 SY_INSTANTIATE(bf16)

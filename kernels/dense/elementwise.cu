@@ -1,4 +1,4 @@
-// CUDA bodies of cast, add, fill and copy_columns: one thread per element.
+// CUDA bodies of cast, add, add_row, fill and copy_columns: one thread per element.
 #include "kernels/dense/elementwise.h"
 
 #include <type_traits>
@@ -34,6 +34,12 @@ __global__ void __launch_bounds__(kBlock) add_kernel(Add<T> args) {
 }
 
 template <class T>
+__global__ void __launch_bounds__(kBlock) add_row_kernel(AddRow<T> args) {
+  const int64_t i = global_thread();
+  if (i < args.rows * args.columns) args.y[i] = T(Acc<T>(args.y[i]) + Acc<T>(args.row[i % args.columns]));
+}
+
+template <class T>
 __global__ void __launch_bounds__(kBlock) fill_kernel(T* y, int64_t count, T value) {
   const int64_t i = global_thread();
   if (i < count) y[i] = value;
@@ -60,6 +66,13 @@ template <class T>
 void add(Cuda ctx, const Add<T>& args) {
   if (args.count == 0) return;
   launch(add_kernel<T>, grid_for(args.count, kBlock), kBlock, 0, ctx.stream, args);
+  CUDA_CHECK(cudaGetLastError());
+}
+
+template <class T>
+void add_row(Cuda ctx, const AddRow<T>& args) {
+  if (args.rows * args.columns == 0) return;
+  launch(add_row_kernel<T>, grid_for(args.rows * args.columns, kBlock), kBlock, 0, ctx.stream, args);
   CUDA_CHECK(cudaGetLastError());
 }
 
@@ -93,9 +106,10 @@ void copy_columns(Cuda ctx, const CopyColumns<T>& args) {
 SY_CASTS_FROM(float)
 SY_CASTS_FROM(bf16)
 SY_CASTS_FROM(double)
-#define SY_INSTANTIATE(T)                   \
-  template void add(Cuda, const Add<T>&);   \
-  template void fill(Cuda, const Fill<T>&); \
+#define SY_INSTANTIATE(T)                        \
+  template void add(Cuda, const Add<T>&);        \
+  template void add_row(Cuda, const AddRow<T>&); \
+  template void fill(Cuda, const Fill<T>&);      \
   template void copy_columns(Cuda, const CopyColumns<T>&);
 SY_INSTANTIATE(float)
 SY_INSTANTIATE(bf16)

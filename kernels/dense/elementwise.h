@@ -1,8 +1,9 @@
 // Plain element loops: copy with cast, addition, filling.
 //
 // cast:  y[i] = To(x[i]) (y += when accumulate).   add: y[i] = a[i] + b[i] (y may alias a or b).   fill: y[i] = value.
-// copy_columns: y[r, 0..columns) = x[r, 0..columns) with row strides. Sums of bf16 are formed in f32 and rounded once.
-// cast exists for every pair of f32, bf16, f64; add, fill and copy_columns for each of them; fill also for i32.
+// add_row: y[r, i] += row[i].   copy_columns: y[r, 0..columns) = x[r, 0..columns) with row strides. Sums of bf16 are
+// formed in f32 and rounded once.
+// cast exists for every pair of f32, bf16, f64; the others for each of them; fill also for i32.
 #pragma once
 
 #include "kernels/types.h"
@@ -29,6 +30,14 @@ struct Add {
   Work work() const { return {.bytes = bytes_of<T, T, T>(count)}; }
 };
 template <class T>
+struct AddRow {
+  const T* row = nullptr;
+  T* y = nullptr;
+  int64_t rows = 0, columns = 0;
+
+  Work work() const { return {.bytes = bytes_of<T, T>(rows * columns)}; }
+};
+template <class T>
 struct Fill {
   T* y = nullptr;
   int64_t count = 0;
@@ -53,6 +62,10 @@ template <class T>
 void add(Cpu, const Add<T>& args);
 template <class T>
 void add(Cuda, const Add<T>& args);
+template <class T>
+void add_row(Cpu, const AddRow<T>& args);
+template <class T>
+void add_row(Cuda, const AddRow<T>& args);
 template <class T>
 void fill(Cpu, const Fill<T>& args);
 template <class T>

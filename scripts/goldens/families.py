@@ -13,6 +13,7 @@ llama_tied            tied embeddings, rope stretched as in Llama 3.1
 llama_shards          three shards, one key-value head, linear rope
 llama_bf16            weights in bf16
 mistral               windows of three tokens, heads of six
+qwen2                 biases, one key-value head, tied embeddings
 qwen3                 head_dim unlike hidden_size / heads, tied embeddings
 mixtral               three experts, top-2
 mixtral_window        windows of five tokens
@@ -86,6 +87,8 @@ def random_model(config, seed, dtype):
                 p.copy_(1 + 0.2 * torch.randn_like(p))
             elif name.endswith("gate.weight"):
                 p.copy_(0.3 * torch.randn_like(p))  # routers start at zero in some classes
+            elif name.endswith("bias"):
+                p.copy_(0.5 * torch.randn_like(p))
             p.copy_(p.to(dtype).float())
     return model, torch.randint(0, config.vocab_size, (BATCH, POSITIONS + 1))
 
@@ -132,6 +135,7 @@ if __name__ == "__main__":
          max_shard_size="9KB")
     make("llama_bf16", t.LlamaConfig(**dict(BASE, num_key_value_heads=4)), dtype=torch.bfloat16)
     make("mistral", t.MistralConfig(**BASE, head_dim=6, sliding_window=3))
+    make("qwen2", t.Qwen2Config(**dict(BASE, num_key_value_heads=1), tie_word_embeddings=True))
     make("qwen3", t.Qwen3Config(**BASE, head_dim=10, tie_word_embeddings=True))
     make("mixtral", t.MixtralConfig(**BASE, num_local_experts=3, num_experts_per_tok=2))
     make("mixtral_window", t.MixtralConfig(**BASE, num_local_experts=3, num_experts_per_tok=2, sliding_window=5))

@@ -106,7 +106,9 @@ const std::vector<Choice> kModels = {
      {"moe.num_experts=24", "moe.num_experts_per_tok=8", "moe.router={type: sigmoid_topk, n_group: 4, topk_group: 2}",
       "moe.shared_expert_intermediate_size=72", "moe.hooks=[{type: selection_bias, update_rate: 0.01}]",
       "moe.balance=[{type: load_balancing, scope: sequence}]"}},
-    {"hash", {"moe.router={type: hash}", "moe.num_experts_per_tok=1", "moe.shared_expert_intermediate_size=36"}},
+    {"hash",
+     {"model.qkv_bias=true", "moe.router={type: hash}", "moe.num_experts_per_tok=1",
+      "moe.shared_expert_intermediate_size=36"}},
 };
 
 // f32: Adam divides a gradient by its own size; with an epsilon of 1e-8 the row of a token that hardly has a gradient
@@ -348,11 +350,11 @@ TEST(Mesh, KeyValueHeadsThatRanksShareGiveTheOneRankRun) {
   Comm& world = mpi_world();
   const int64_t ranks = world.size();
   const auto config = [&](int64_t tensor, int64_t num_ranks) {
-    return parse_config(
-        kBase, "mesh.yaml",
-        {"train.dtype=f64", "model.num_key_value_heads=1", fmt::format("train.global_batch_size={}", 4 * ranks),
-         fmt::format("parallel.tensor_model_parallel_size={}", tensor)},
-        num_ranks);
+    return parse_config(kBase, "mesh.yaml",
+                        {"train.dtype=f64", "model.num_key_value_heads=1", "model.qkv_bias=true",
+                         fmt::format("train.global_batch_size={}", 4 * ranks),
+                         fmt::format("parallel.tensor_model_parallel_size={}", tensor)},
+                        num_ranks);
   };
   for (int64_t tensor = 2; tensor <= ranks; ++tensor) {
     if (ranks % tensor != 0 || 12 % tensor != 0) continue;

@@ -155,7 +155,7 @@ INSTANTIATE_TEST_SUITE_P(
         std::pair(HubJson{{"architectures", {"LlamaForSequenceClassification"}}},
                   std::vector<std::string>{"LlamaForSequenceClassification", "LlamaForCausalLM"}),
         std::pair(HubJson{{"model_type", "gpt2"}},
-                  std::vector<std::string>{"gpt2", "llama, mistral, mixtral, olmoe, qwen3"})));
+                  std::vector<std::string>{"gpt2", "llama, mistral, mixtral, olmoe, qwen2"})));
 
 TEST(Family, AConfigThatIsNoneIsRefused) {
   expect_user_error([] { read_hub_config("{", "folder/config.json"); }, {"folder/config.json", "not a JSON object"});
@@ -179,6 +179,7 @@ TEST(Family, ReadsWhatItWrites) {
   const auto add = [&](const char* model_type, const char* architecture, const HubJson& keys) {
     hubs.push_back(with(with(llama(), keys), {{"model_type", model_type}, {"architectures", {architecture}}}));
   };
+  add("qwen2", "Qwen2ForCausalLM", {{"num_key_value_heads", 2}, {"use_sliding_window", false}, {"sliding_window", 8}});
   add("qwen3", "Qwen3ForCausalLM", {{"num_key_value_heads", 2}, {"tie_word_embeddings", true}});
   add("mistral", "MistralForCausalLM", {{"num_key_value_heads", 2}, {"sliding_window", 16}, {"head_dim", 6}});
   add("mistral", "MistralForCausalLM",

@@ -17,6 +17,13 @@ TEST_F(DenseGradcheck, Linear) {
   check([&] { return ops::linear(ctx, x, w); });
 }
 
+TEST_F(DenseGradcheck, AddBias) {
+  const Var x = input("x", {5, 7}), zero(ctx.zeros({5, 7}, DType::f64));
+  Parameter& b = parameter("bias", {7});
+  // The op adds in place, so it gets a copy each time.
+  check([&] { return ops::add_bias(ctx, ops::add(ctx, x, zero), b); });
+}
+
 TEST_F(DenseGradcheck, Add) {
   const Var a = input("a", {3, 5}), b = input("b", {3, 5});
   check([&] { return ops::add(ctx, a, b); });

@@ -203,6 +203,20 @@ TYPED_TEST(ElementwiseTest, AddMayWriteOverEitherInput) {
   }
 }
 
+TYPED_TEST(ElementwiseTest, AddRowReachesEveryRow) {
+  using T = TypeParam;
+  for (const int64_t rows : {0, 1, 700}) {
+    const int64_t columns = 53;
+    const auto row = random_vector<T>(columns, 1), before = random_vector<T>(rows * columns, 2);
+    std::vector<T> y = before;
+    kernels::add_row(Cpu{}, kernels::AddRow<T>{row.data(), y.data(), rows, columns});
+    for (int64_t i = 0; i < rows * columns; ++i) {
+      const Acc<T> sum = static_cast<Acc<T>>(before[i]) + static_cast<Acc<T>>(row[i % columns]);
+      ASSERT_EQ(to_double(y[i]), to_double(static_cast<T>(sum))) << i;
+    }
+  }
+}
+
 TYPED_TEST(ElementwiseTest, FillSetsAllAndCopyColumnsLeavesTheRestOfARow) {
   using T = TypeParam;
   std::vector<T> y(20001, from_double<T>(3));
