@@ -28,6 +28,7 @@ moe::MoeLayerPlan layer_plan(const MoeConfig& c, int64_t experts) {
   for (int64_t e = 0; e < experts; ++e) plan.expert_intermediate_sizes.push_back(c.expert_intermediate_size(e));
   plan.num_experts_per_tok = c.num_experts_per_tok;
   plan.shared_expert_intermediate_size = c.shared_expert_intermediate_size;
+  plan.shared_expert_gate = c.shared_expert_gate;
   return plan;
 }
 

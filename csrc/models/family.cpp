@@ -63,23 +63,28 @@ void normalise_window(HubJson& hub, const std::string& path) {
       user_error("{}: layer_types has {}; only full_attention is supported", path, layer.dump());
 }
 
-// The attention that all models of the family have, into the section `model`.
-void add_attention(const AttentionTraits& attention, const std::string& model_type, HubJson& model) {
-  if (attention.qk_norm) model["use_qk_norm"] = true;
-  if (attention.qk_norm == QkNormScope::kAllHeads) model["qk_norm_scope"] = "all_heads";
-  if (attention.qkv_bias) model["qkv_bias"] = true;
-  if (!attention.window && model.contains("sliding_window"))
+// What all models of the family have, into the sections.
+void add_traits(const FamilyTraits& family, const std::string& model_type, HubJson& sections) {
+  HubJson& model = sections["model"];
+  if (family.qk_norm) model["use_qk_norm"] = true;
+  if (family.qk_norm == QkNormScope::kAllHeads) model["qk_norm_scope"] = "all_heads";
+  if (family.qkv_bias) model["qkv_bias"] = true;
+  if (!family.window && model.contains("sliding_window"))
     user_error("sliding_window {} is not supported for model_type {}; only full attention is",
                model["sliding_window"].dump(), model_type);
+  if (family.gated_shared_expert) sections["moe"]["shared_expert_gate"] = true;
 }
 
-std::string why_not_attention(const ModelConfig& model, const AttentionTraits& family) {
+std::string why_not_traits(const ModelConfig& model, const MoeConfig& moe, const FamilyTraits& family) {
   if (model.use_qk_norm != family.qk_norm.has_value()) return fmt::format("model.use_qk_norm: {}", model.use_qk_norm);
   if (model.use_qk_norm && model.qk_norm_scope != *family.qk_norm)
     return fmt::format("model.qk_norm_scope: {}", model.qk_norm_scope == QkNormScope::kHead ? "head" : "all_heads");
   if (model.qkv_bias != family.qkv_bias) return fmt::format("model.qkv_bias: {}", model.qkv_bias);
-  return model.sliding_window == 0 || family.window ? ""
-                                                    : fmt::format("model.sliding_window: {}", model.sliding_window);
+  if (model.sliding_window != 0 && !family.window) return fmt::format("model.sliding_window: {}", model.sliding_window);
+  const int64_t shared = moe.shared_expert_intermediate_size;
+  if ((shared != 0) != family.gated_shared_expert)
+    return fmt::format("moe.shared_expert_intermediate_size: {}", shared);
+  return shared == 0 || moe.shared_expert_gate ? "" : "moe.shared_expert_gate: false";
 }
 
 }  // namespace
@@ -112,7 +117,7 @@ HubModel read_hub_config(const std::string& text, const std::string& path) {
   normalise_rope(hub, path);
   try {
     model.sections = family->sections(hub);
-    add_attention(family->attention(), model.model_type, model.sections["model"]);
+    add_traits(family->traits(), model.model_type, model.sections);
   } catch (const UserError& e) {
     user_error("{}: {}", path, e.what());
   }
@@ -127,7 +132,7 @@ FoundFamily find_family(Decoder& model) {
   for (const std::string& name : Registry<Family>::instance().names()) {
     const std::unique_ptr<Family> family = make_family(name, "");
     std::string why = family->why_not(model);
-    if (why.empty()) why = why_not_attention(model.config(), family->attention());
+    if (why.empty()) why = why_not_traits(model.config(), model.moe_config(), family->traits());
     if (why.empty()) return {name, ""};
     reasons += fmt::format("{}{}: {}", reasons.empty() ? "" : "; ", name, why);
   }
@@ -174,6 +179,11 @@ HubJson model_keys(const ModelConfig& model) {
   return out;
 }
 
+std::string replaced(std::string name, const std::string& from, const std::string& to) {
+  if (const auto at = name.find(from); at != std::string::npos) name.replace(at, from.size(), to);
+  return name;
+}
+
 namespace {
 
 // The router with its settings.
@@ -189,7 +199,6 @@ std::string why_not_dense(Decoder& model) { return model.moe_config().is_moe() ?
 std::string why_not_softmax_topk_experts(Decoder& model) {
   const MoeConfig& moe = model.moe_config();
   if (!moe.is_moe()) return "a dense model";
-  if (moe.shared_expert_intermediate_size != 0) return "moe.shared_expert_intermediate_size";
   std::set<int64_t> counts, widths;
   for (const auto& block : model.moe_layers()) {
     const int64_t experts = block.moe->num_experts();

@@ -18,11 +18,12 @@ namespace sy {
 
 using HubJson = nlohmann::ordered_json;
 
-// What a family's attention has beyond Llama's.
-struct AttentionTraits {
+// What a family has beyond Llama.
+struct FamilyTraits {
   std::optional<QkNormScope> qk_norm = {};  // queries and keys are normed
   bool qkv_bias = false;                    // queries, keys and values have biases
   bool window = false;                      // a token may see the last sliding_window keys only
+  bool gated_shared_expert = false;         // every MoE layer has one
 };
 
 class Family {
@@ -36,8 +37,8 @@ class Family {
   // {"model": {...}, "moe": {...}} for the model that `hub` describes. Takes out of `hub` every key that it
   // understands.
   virtual HubJson sections(HubJson& hub) const = 0;
-  virtual AttentionTraits attention() const { return {}; }
-  // The first trait that `model` has and the family does not, apart from attention(); "" if there is none.
+  virtual FamilyTraits traits() const { return {}; }
+  // The first trait that `model` has and the family does not, apart from traits(); "" if there is none.
   virtual std::string why_not(Decoder& model) const = 0;
   // The keys of config.json for a model of the family.
   virtual HubJson hub_keys(Decoder& model) const = 0;
@@ -72,8 +73,10 @@ HubJson take_model(HubJson& hub, const HubJson& defaults);
 HubJson take(HubJson& hub, const std::string& key, const HubJson& absent);
 // The keys of config.json that a model of any family has.
 HubJson model_keys(const ModelConfig& model);
-// The first trait of a dense model, or of one whose experts are Hugging Face's softmax top-k SwiGLU experts, all layers
-// alike, that is neither; "".
+// `name` with the first `from` in it made `to`.
+std::string replaced(std::string name, const std::string& from, const std::string& to);
+// The first trait of a dense model, or of one whose routed experts are Hugging Face's softmax top-k SwiGLU experts, all
+// layers alike, that is neither; "".
 std::string why_not_dense(Decoder& model);
 std::string why_not_softmax_topk_experts(Decoder& model);
 // The first dense layer, for families that have none; "".

@@ -127,6 +127,10 @@ void describe(MoeConfig& c, Fields& f) {
   f.field("shared_expert_intermediate_size", c.shared_expert_intermediate_size,
           "SwiGLU width of the expert that every token visits; 0: none",
           {.min = 0, .max = kMaxWidth, .active = is_moe, .active_when = moe_when});
+  f.field("shared_expert_gate", c.shared_expert_gate,
+          "each token weights the shared expert's result by a learned sigmoid (Qwen2-MoE)",
+          {.active = is_moe && c.shared_expert_intermediate_size > 0,
+           .active_when = "shared_expert_intermediate_size is not 0"});
 
   const auto num_widths = static_cast<int64_t>(c.expert_intermediate_sizes.size());
   f.require(num_widths == 0 || num_widths == c.num_experts, "expert_intermediate_sizes",

@@ -61,6 +61,7 @@ struct MoeConfig {
   int64_t num_experts_per_tok = 2;
   int64_t moe_intermediate_size = 0;
   int64_t shared_expert_intermediate_size = 0;
+  bool shared_expert_gate = false;
   int64_t first_k_dense_replace = 0;
   int64_t moe_layer_freq = 1;
   std::vector<int64_t> num_experts_per_layer = {};

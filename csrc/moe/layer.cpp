@@ -68,6 +68,10 @@ MoeLayer::MoeLayer(const MoeChoices& choices, const MoeLayerPlan& plan, const La
   if (plan.shared_expert_intermediate_size > 0)
     shared_ = std::make_unique<nn::SwigluMlp>(*build.parameters, build.prefix + ".shared_experts", build.hidden_size,
                                               plan.shared_expert_intermediate_size, build.initializer_range);
+  if (plan.shared_expert_gate)
+    shared_gate_ = &build.parameters->add(build.prefix + ".shared_expert_gate.weight", {1, build.hidden_size},
+                                          {InitKind::kNormal, build.initializer_range},
+                                          between_sharing(build.parameters->context()));
   if (needs_batch() && !choices.allow_batch_dependent_routing)
     user_error(
         "moe: router '{}' with capacity '{}' chooses experts by looking at other tokens, which leaks later positions "
@@ -114,7 +118,7 @@ Var MoeLayer::forward(Context& ctx, const RouterInput& between, LossSink& sink) 
                                              .sent_bytes = ctx.training && !is_replay ? &dispatched_bytes_ : nullptr,
                                              .meanwhile =
                                                  [&] {
-                                                   if (shared_) of_shared = shared_->forward(ctx, between.x_TD);
+                                                   if (shared_) of_shared = shared_forward(ctx, between.x_TD);
                                                  }},
                                             *experts_);
   Var y = tp::from_shard(ctx, of_experts);
@@ -125,6 +129,11 @@ Var MoeLayer::forward(Context& ctx, const RouterInput& between, LossSink& sink) 
   if (ctx.training)
     for (const auto& balance : balance_) balance->add_loss(ctx, trace, sink);
   return y;
+}
+
+Var MoeLayer::shared_forward(Context& ctx, const Var& between) const {
+  const Var y = shared_->forward(ctx, between);
+  return shared_gate_ == nullptr ? y : ops::sigmoid_gate(ctx, y, ops::linear(ctx, between, *shared_gate_));
 }
 
 Assignment MoeLayer::assign(Context& ctx, const RouterInput& input, const Scores& scores, Assignment& demand) const {
@@ -203,7 +212,8 @@ std::vector<StateTensor> MoeLayer::state() {
 
 double MoeLayer::macs_per_token() const {
   const double router = static_cast<double>(experts_count_ * hidden_size_);
-  const double shared = 3.0 * static_cast<double>(shared_width_ * hidden_size_);
+  const int64_t shared_rows = 3 * shared_width_ + (shared_gate_ != nullptr ? 1 : 0);
+  const double shared = static_cast<double>(shared_rows * hidden_size_);
   return router + shared + routed_macs_per_token();
 }
 

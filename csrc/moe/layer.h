@@ -27,6 +27,7 @@ struct MoeLayerPlan {
   std::vector<int64_t> expert_intermediate_sizes;  // one per routed expert
   int64_t num_experts_per_tok = 2;
   int64_t shared_expert_intermediate_size = 0;  // 0: no shared expert
+  bool shared_expert_gate = false;              // its result is weighted by sigmoid(x W^T), W [1, D]
 };
 
 // Counters of one layer over one optimizer step, summed over micro-batches, then over data-parallel ranks (tensor-
@@ -64,6 +65,7 @@ class MoeLayer {
 
  private:
   Assignment assign(Context& ctx, const RouterInput& input, const Scores& scores, Assignment& demand) const;
+  Var shared_forward(Context& ctx, const Var& between) const;
   void count(Context& ctx, RouterTrace& trace);
 
   std::unique_ptr<Router> router_;
@@ -71,6 +73,7 @@ class MoeLayer {
   std::unique_ptr<Experts> experts_;
   std::unique_ptr<Dispatch> dispatch_;
   std::unique_ptr<nn::SwigluMlp> shared_;
+  Parameter* shared_gate_ = nullptr;
   std::vector<std::unique_ptr<Balance>> balance_;
   std::vector<std::unique_ptr<Hook>> hooks_;
   RoutingStats stats_;

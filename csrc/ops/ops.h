@@ -36,6 +36,8 @@ Var rms_norm(Context& ctx, const Var& x, Parameter& weight, double epsilon);
 Var embedding(Context& ctx, const Tensor& id, Parameter& table);
 // silu(gate) * up: h [R, 2F] -> [R, F]; row_end [1] i32 or undefined: rows behind it are not touched.
 Var swiglu(Context& ctx, const Var& h, const Tensor& row_end = {});
+// sigmoid(gate[r]) x[r, :]:  x [rows, D], gate [rows, 1].
+Var sigmoid_gate(Context& ctx, const Var& x, const Var& gate);
 
 // Attention on a fused qkv buffer [T, (heads + 2 kv_heads) head_dim].
 struct AttentionShape {

@@ -17,6 +17,7 @@ qwen2                 biases, one key-value head, tied embeddings
 qwen3                 head_dim unlike hidden_size / heads, tied embeddings
 mixtral               three experts, top-2
 mixtral_window        windows of five tokens
+qwen2_moe             five experts, top-2, biases, a gated shared expert, the first layer dense
 qwen3_moe             five experts, top-3, every second layer and one more dense, two shards
 qwen3_moe_one_expert  one expert, whose router has no say
 olmoe                 six experts, top-2, queries and keys normed over all heads, weights not renormalised
@@ -139,6 +140,8 @@ if __name__ == "__main__":
     make("qwen3", t.Qwen3Config(**BASE, head_dim=10, tie_word_embeddings=True))
     make("mixtral", t.MixtralConfig(**BASE, num_local_experts=3, num_experts_per_tok=2))
     make("mixtral_window", t.MixtralConfig(**BASE, num_local_experts=3, num_experts_per_tok=2, sliding_window=5))
+    make("qwen2_moe", t.Qwen2MoeConfig(**BASE, moe_intermediate_size=12, shared_expert_intermediate_size=14,
+                                       num_experts=5, num_experts_per_tok=2, mlp_only_layers=[0]))
     qwen3_moe = dict(BASE, head_dim=6, moe_intermediate_size=12)
     make("qwen3_moe", t.Qwen3MoeConfig(**dict(qwen3_moe, num_hidden_layers=4), num_experts=5, num_experts_per_tok=3,
                                        norm_topk_prob=True, decoder_sparse_step=2, mlp_only_layers=[3]),

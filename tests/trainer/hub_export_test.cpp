@@ -184,7 +184,7 @@ TEST(ConvertConfig, WhatHuggingFaceHasNoFamilyForIsNamed) {
             "");
   EXPECT_EQ(trait({"model.rope_scaling={type: linear, factor: 4}"}), "");
   EXPECT_EQ(trait({"moe.router={type: softmax_topk, softmax: after}"}), "");
-  expect({""}, "moe.shared_expert_intermediate_size");
+  expect({""}, "moe.shared_expert_intermediate_size: 24");
   expect({"model.use_qk_norm=false"}, "model.use_qk_norm: false");
   expect({"model.qk_norm_scope=all_heads"}, "model.qk_norm_scope: all_heads");
   expect({kBias}, "moe.hooks: selection_bias");

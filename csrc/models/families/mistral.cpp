@@ -15,7 +15,7 @@ class Mistral final : public Family {
                                        {"max_position_embeddings", 131072},
                                        {"sliding_window", 4096}})}};
   }
-  AttentionTraits attention() const override { return {.window = true}; }
+  FamilyTraits traits() const override { return {.window = true}; }
   std::string why_not(Decoder& model) const override { return why_not_dense(model); }
   HubJson hub_keys(Decoder& model) const override {
     HubJson out = model_keys(model.config());

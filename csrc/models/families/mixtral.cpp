@@ -19,7 +19,7 @@ class Mixtral final : public Family {
                          {"router", {{"type", "softmax_topk"}, {"softmax", "after"}}}};
     return {{"model", model}, {"moe", moe}};
   }
-  AttentionTraits attention() const override { return {.window = true}; }
+  FamilyTraits traits() const override { return {.window = true}; }
   std::string why_not(Decoder& model) const override {
     for (const auto& why_not : {why_not_softmax_topk_experts, why_not_all_layers_moe})
       if (const std::string why = why_not(model); !why.empty()) return why;
@@ -34,16 +34,9 @@ class Mixtral final : public Family {
     return out;
   }
   std::string name_in_file(const std::string& ours) const override {
-    std::string name = ours;
-    const auto replace = [&](const std::string& from, const std::string& to) {
-      if (const auto at = name.find(from); at != std::string::npos) name.replace(at, from.size(), to);
-    };
-    replace(".mlp.gate.", ".block_sparse_moe.gate.");
-    if (name.find(".mlp.experts.") == std::string::npos) return name;
-    replace(".mlp.experts.", ".block_sparse_moe.experts.");
-    replace("gate_proj", "w1");
-    replace("up_proj", "w3");
-    replace("down_proj", "w2");
+    std::string name = replaced(ours, ".mlp.", ".block_sparse_moe.");
+    for (const auto& [from, to] : {std::pair{"gate_proj", "w1"}, {"up_proj", "w3"}, {"down_proj", "w2"}})
+      name = replaced(name, from, to);
     return name;
   }
 };

@@ -18,7 +18,7 @@ class Olmoe final : public Family {
         {"router", {{"type", "softmax_topk"}, {"norm_topk_prob", take(hub, "norm_topk_prob", false)}}}};
     return {{"model", model}, {"moe", moe}};
   }
-  AttentionTraits attention() const override { return {.qk_norm = QkNormScope::kAllHeads}; }
+  FamilyTraits traits() const override { return {.qk_norm = QkNormScope::kAllHeads}; }
   std::string why_not(Decoder& model) const override {
     for (const auto& why_not : {why_not_softmax_topk_experts, why_not_all_layers_moe})
       if (const std::string why = why_not(model); !why.empty()) return why;

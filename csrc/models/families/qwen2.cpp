@@ -13,7 +13,7 @@ class Qwen2 final : public Family {
         {"model",
          take_model(hub, {{"num_key_value_heads", 32}, {"rms_norm_eps", 1e-6}, {"max_position_embeddings", 32768}})}};
   }
-  AttentionTraits attention() const override { return {.qkv_bias = true}; }
+  FamilyTraits traits() const override { return {.qkv_bias = true}; }
   std::string why_not(Decoder& model) const override { return why_not_dense(model); }
   HubJson hub_keys(Decoder& model) const override { return model_keys(model.config()); }
 };

@@ -14,7 +14,7 @@ class Qwen3 final : public Family {
                                        {"rms_norm_eps", 1e-6},
                                        {"max_position_embeddings", 32768}})}};
   }
-  AttentionTraits attention() const override { return {.qk_norm = QkNormScope::kHead}; }
+  FamilyTraits traits() const override { return {.qk_norm = QkNormScope::kHead}; }
   std::string why_not(Decoder& model) const override { return why_not_dense(model); }
   HubJson hub_keys(Decoder& model) const override { return model_keys(model.config()); }
 };

@@ -137,7 +137,7 @@ INSTANTIATE_TEST_SUITE_P(
                             "model.use_qk_norm=false", "model.tie_word_embeddings=true"}},
                       Case{"norms over all heads", {"model.qk_norm_scope=all_heads"}},
                       Case{"windows of seven tokens", {"model.sliding_window=7"}},
-                      Case{"biases", {"model.qkv_bias=true"}},
+                      Case{"biases, gated shared expert", {"model.qkv_bias=true", "moe.shared_expert_gate=true"}},
                       Case{"one key-value head, heads of 6", {"model.num_key_value_heads=1", "model.head_dim=6"}},
                       Case{"switch with jitter in training",
                            {"moe.router={type: switch_top1, jitter_eps: 0.3}", "moe.num_experts_per_tok=1"}},

@@ -82,6 +82,19 @@ TEST(Family, BothSpellingsOfRopeGiveTheSame) {
             model_of(with(llama(), {{"rope_theta", 7.0}, {"rope_scaling", nullptr}})));
 }
 
+TEST(Family, Qwen2MoeHasBiasesAndAGatedSharedExpert) {
+  HubJson hub = with(qwen3_moe(), {{"model_type", "qwen2_moe"}, {"architectures", {"Qwen2MoeForCausalLM"}}});
+  hub.erase("num_experts");
+  hub["num_key_value_heads"] = 2;
+  const Config config = config_of(hub);
+  EXPECT_EQ(config.moe.num_experts, 60);
+  EXPECT_EQ(config.moe.shared_expert_intermediate_size, 5632);
+  EXPECT_TRUE(config.moe.shared_expert_gate);
+  EXPECT_TRUE(config.model.qkv_bias);
+  EXPECT_FALSE(config.model.use_qk_norm);
+  expect_user_error([&] { read(with(hub, {{"qkv_bias", false}})); }, {"folder/config.json", "qkv_bias is false"});
+}
+
 TEST(Family, LayersThatQwen3MoeMakesDenseAreDense) {
   const auto counts = [](const HubJson& changes) {
     const Config config = config_of(with(qwen3_moe(), changes));
@@ -184,6 +197,8 @@ TEST(Family, ReadsWhatItWrites) {
   add("mistral", "MistralForCausalLM", {{"num_key_value_heads", 2}, {"sliding_window", 16}, {"head_dim", 6}});
   add("mistral", "MistralForCausalLM",
       {{"num_key_value_heads", 2}, {"hidden_size", 18}, {"head_dim", 6}, {"sliding_window", nullptr}});
+  add("qwen2_moe", "Qwen2MoeForCausalLM",
+      {{"num_key_value_heads", 2}, {"num_experts", 5}, {"moe_intermediate_size", 12}, {"decoder_sparse_step", 2}});
   add("mixtral", "MixtralForCausalLM", {{"num_local_experts", 3}, {"num_key_value_heads", 2}});
   add("olmoe", "OlmoeForCausalLM", {{"num_experts", 5}, {"num_experts_per_tok", 2}});
   for (const HubJson& hub : hubs) {

@@ -70,6 +70,7 @@ INSTANTIATE_TEST_SUITE_P(
                   "moe.capacity={type: position, factor: 0.8, renormalise_after_drop: true}",
                   "moe.balance=[{type: load_balancing, coefficient: 0.5, scope: global_batch}]"},
         Overrides{"model.sliding_window=3", "model.qkv_bias=true", "moe=null"},
+        Overrides{"moe.shared_expert_gate=true"},
         Overrides{"moe.router={type: expert_choice, group: sequence}", "moe.allow_batch_dependent_routing=true",
                   "model.use_qk_norm=false", "moe.shared_expert_intermediate_size=0"},
         Overrides{"model.qk_norm_scope=all_heads", "moe.router={type: softmax_topk, norm_topk_prob: false}"},

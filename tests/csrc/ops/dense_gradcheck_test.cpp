@@ -64,6 +64,11 @@ TEST_F(DenseGradcheck, Swiglu) {
   check([&] { return ops::swiglu(ctx, h); });
 }
 
+TEST_F(DenseGradcheck, SigmoidGate) {
+  const Var x = input("x", {6, 9}), gate = input("gate", {6, 1}, 2.0);
+  check([&] { return ops::sigmoid_gate(ctx, x, gate); });
+}
+
 TEST_F(DenseGradcheck, SwigluUpToADeviceSideRowCount) {
   const Var h = input("h", {6, 10}, 2.0);
   for (int64_t i = 4 * 10; i < 60; ++i) h.value().data<double>()[i] = std::numeric_limits<double>::quiet_NaN();

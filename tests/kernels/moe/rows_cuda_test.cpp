@@ -5,6 +5,7 @@
 #include "kernels/moe/combine.h"
 #include "kernels/moe/gather_rows.h"
 #include "kernels/moe/grouped_gemm.h"
+#include "kernels/moe/sigmoid_gate.h"
 #include "tests/kernels/cuda_check.h"
 #include "tests/kernels/moe/ragged_routing.h"
 
@@ -166,6 +167,33 @@ TYPED_TEST(RowsCuda, GroupedProductsEqualTheCpu) {
                                                  .out_dim = out});
       });
     }
+}
+
+TYPED_TEST(RowsCuda, TheSigmoidGateAndItsGradientEqualTheCpu) {
+  using T = TypeParam;
+  struct Shape {
+    int64_t rows, dim;
+  };
+  for (const auto& [rows, dim] : {Shape{0, 4}, Shape{1, 1}, Shape{30, 77}, Shape{5, 300}}) {
+    SCOPED_TRACE(testing::Message() << rows << " x " << dim);
+    const std::vector<T> gate = random_normal<T>(rows, 1), x = random_normal<T>(rows * dim, 2),
+                         dy = random_normal<T>(rows * dim, 3);
+    expect_cuda_equals_cpu([&](auto& side, auto backend) {
+      const T *gates = side.in(gate), *source = side.in(x);
+      kernels::sigmoid_gate_forward<T>(backend, {.gate = gates,
+                                                 .x = source,
+                                                 .y = side.template out<T>(rows * dim, cuda_tolerance<T>()),
+                                                 .rows = rows,
+                                                 .dim = dim});
+      kernels::sigmoid_gate_backward<T>(backend, {.dy = side.in(dy),
+                                                  .gate = gates,
+                                                  .x = source,
+                                                  .dx = side.template out<T>(rows * dim, cuda_tolerance<T>()),
+                                                  .dgate = side.template out<T>(rows, cuda_tolerance<T>()),
+                                                  .rows = rows,
+                                                  .dim = dim});
+    });
+  }
 }
 
 }  // namespace
