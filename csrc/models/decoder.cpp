@@ -14,7 +14,10 @@ namespace {
 
 nn::AttentionPlan attention_plan(const ModelConfig& m) {
   return {.hidden_size = m.hidden_size,
-          .shape = {.heads = m.num_attention_heads, .kv_heads = m.kv_heads(), .head_dim = m.head_size()},
+          .shape = {.heads = m.num_attention_heads,
+                    .kv_heads = m.kv_heads(),
+                    .head_dim = m.head_size(),
+                    .score_scale = m.attention_multiplier},
           .qkv_bias = m.qkv_bias,
           .use_qk_norm = m.use_qk_norm,
           .norm_all_heads = m.qk_norm_scope == QkNormScope::kAllHeads,
@@ -31,6 +34,8 @@ moe::MoeLayerPlan layer_plan(const MoeConfig& c, int64_t experts) {
   plan.shared_expert_gate = c.shared_expert_gate;
   return plan;
 }
+
+Var scaled(Context& ctx, const Var& x, double factor) { return factor == 1 ? x : ops::scale(ctx, x, factor); }
 
 // What a report about waiting ranks names.
 void stand_in_layer(const Context& ctx, int64_t layer) {
@@ -85,6 +90,16 @@ Decoder::Decoder(Context& ctx, const ModelConfig& model, const MoeConfig& moe, c
   inv_freq_ = ctx.from_host<double>(frequencies, {static_cast<int64_t>(frequencies.size())}, MemoryKind::parameters);
 }
 
+Var Decoder::embed(const Tensor& token_T) {
+  return scaled(ctx_, tp::leave(ctx_, ops::embedding(ctx_, token_T, *embedding_)), model_.embedding_multiplier);
+}
+
+Var Decoder::add_part(Context& ctx, const Var& h, const Var& part) const {
+  return ops::add(ctx, h, scaled(ctx, part, model_.residual_multiplier));
+}
+
+Var Decoder::head_input(const Var& normed) { return scaled(ctx_, normed, 1 / model_.logits_scaling); }
+
 Var Decoder::feed_forward(Context& ctx, Block& block, int64_t layer, const Var& h, const Batch& batch, LossSink& sink) {
   const Var x = ops::rms_norm(ctx, h, *block.post_norm, model_.rms_norm_eps);
   if (block.mlp) return block.mlp->forward(ctx, x);
@@ -103,9 +118,9 @@ Var Decoder::block_forward(Context& ctx, Block& block, int64_t layer, const Var&
   parameters_.await(block.first_parameter, block.last_parameter);
   stand_in_layer(ctx, layer);
   const Var x = ops::rms_norm(ctx, h, *block.input_norm, model_.rms_norm_eps);
-  const Var after_attention = ops::add(ctx, h, block.attention->forward(ctx, x, positions));
+  const Var after_attention = add_part(ctx, h, block.attention->forward(ctx, x, positions));
   if (see) see(fmt::format("model.layers.{}.self_attn", layer), after_attention.value());
-  const Var y = ops::add(ctx, after_attention, feed_forward(ctx, block, layer, after_attention, batch, sink));
+  const Var y = add_part(ctx, after_attention, feed_forward(ctx, block, layer, after_attention, batch, sink));
   if (see) see(fmt::format("model.layers.{}.mlp", layer), y.value());
   // Backward comes here first.
   if (needs_record(ctx, {&y})) ctx.tape->record([&ctx, layer] { stand_in_layer(ctx, layer); });
@@ -121,7 +136,7 @@ Var Decoder::hidden_states(const Batch& batch, LossSink& sink, const Observer& s
       .rope_scale = 1.0,
       .max_span = static_cast<int64_t>(std::ceil(2 * model_.mean_keys(batch.seq_length) - 1))};
   parameters_.await(0, 1);
-  Var h = tp::leave(ctx_, ops::embedding(ctx_, batch.token_T, *embedding_));
+  Var h = embed(batch.token_T);
   if (see) see("model.embed_tokens", h.value());
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     Block& block = blocks_[i];
@@ -145,7 +160,7 @@ void Decoder::observe(const Batch& batch, const Observer& see) {
 }
 
 void Decoder::forward_loss(const Batch& batch, LossSink& sink, const Tensor& token_loss) {
-  const Var h = tp::enter(ctx_, hidden_states(batch, sink));
+  const Var h = tp::enter(ctx_, head_input(hidden_states(batch, sink)));
   ops::fused_cross_entropy(ctx_, h, *head_, batch.target_T, model_.vocab_size, sink.slot("lm_loss"), token_loss);
 }
 
@@ -160,7 +175,7 @@ Tensor Decoder::logits(const Batch& batch) {
   LossSink unused(ctx_);
   Batch unlimited = batch;
   unlimited.limit_capacity = false;
-  return head(hidden_states(unlimited, unused).value());
+  return head(head_input(hidden_states(unlimited, unused)).value());
 }
 
 DecodeCache Decoder::make_cache(int64_t batch, int64_t capacity) {
@@ -197,16 +212,16 @@ Tensor Decoder::decode(const std::vector<int32_t>& tokens, const std::vector<int
 
   LossSink unused(ctx_);
   parameters_.await(0, static_cast<int64_t>(parameters_.all().size()));
-  Var h = ops::embedding(ctx_, batch.token_T, *embedding_);
+  Var h = embed(batch.token_T);
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     Block& block = blocks_[i];
     const nn::KeyValueCache rows_cache{cache.layers[i].k.slice(first_row, first_row + rows),
                                        cache.layers[i].v.slice(first_row, first_row + rows), cache.capacity};
     const Var x = ops::rms_norm(ctx_, h, *block.input_norm, model_.rms_norm_eps);
-    h = ops::add(ctx_, h, Var(block.attention->decode(ctx_, x.value(), positions, past_tensor, rows, rows_cache)));
-    h = ops::add(ctx_, h, feed_forward(ctx_, block, static_cast<int64_t>(i), h, batch, unused));
+    h = add_part(ctx_, h, Var(block.attention->decode(ctx_, x.value(), positions, past_tensor, rows, rows_cache)));
+    h = add_part(ctx_, h, feed_forward(ctx_, block, static_cast<int64_t>(i), h, batch, unused));
   }
-  return head(ops::rms_norm(ctx_, h, *final_norm_, model_.rms_norm_eps).value());
+  return head(head_input(ops::rms_norm(ctx_, h, *final_norm_, model_.rms_norm_eps)).value());
 }
 
 std::vector<Decoder::MoeBlock> Decoder::moe_layers() {

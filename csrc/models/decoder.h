@@ -1,6 +1,7 @@
 // The decoder: embedding, pre-norm blocks (attention, then MoE or dense mlp), final norm, vocabulary head.
 //
 //   h = embed(tokens);  per block  h += attention(norm(h));  h += mlp(norm(h));   logits = norm(h) W_head^T
+// each term times a constant of the model, for most models 1.
 // Parameter names are Hugging Face's ("model.layers.3.self_attn.q_proj.weight", ...); fused weights list their parts.
 #pragma once
 
@@ -93,6 +94,11 @@ class Decoder {
   Var hidden_states(const Batch& batch, LossSink& sink, const Observer& see = {});
   Var block_forward(Context& ctx, Block& block, int64_t layer, const Var& h, const Batch& batch,
                     const nn::Positions& positions, LossSink& sink, const Observer& see);
+  Var embed(const Tensor& token_T);
+  // h + residual_multiplier part.
+  Var add_part(Context& ctx, const Var& h, const Var& part) const;
+  // What the head multiplies, for normed hidden states.
+  Var head_input(const Var& normed);
   Var feed_forward(Context& ctx, Block& block, int64_t layer, const Var& h, const Batch& batch, LossSink& sink);
   Tensor head(const Tensor& h);
 

@@ -63,9 +63,15 @@ void normalise_window(HubJson& hub, const std::string& path) {
       user_error("{}: layer_types has {}; only full_attention is supported", path, layer.dump());
 }
 
-// What all models of the family have, into the sections.
-void add_traits(const FamilyTraits& family, const std::string& model_type, HubJson& sections) {
+// A file that leaves one out has 1.
+const std::vector<const char*> kMultipliers = {"embedding_multiplier", "residual_multiplier", "attention_multiplier",
+                                               "logits_scaling"};
+
+// What all models of the family have, and the constants of one that has multipliers, into the sections.
+void add_traits(const FamilyTraits& family, const std::string& model_type, HubJson& hub, HubJson& sections) {
   HubJson& model = sections["model"];
+  for (const char* key : kMultipliers)
+    if (family.multipliers) model[key] = take(hub, key, 1.0);
   if (family.qk_norm) model["use_qk_norm"] = true;
   if (family.qk_norm == QkNormScope::kAllHeads) model["qk_norm_scope"] = "all_heads";
   if (family.qkv_bias) model["qkv_bias"] = true;
@@ -75,12 +81,26 @@ void add_traits(const FamilyTraits& family, const std::string& model_type, HubJs
   if (family.gated_shared_expert) sections["moe"]["shared_expert_gate"] = true;
 }
 
+bool is_without_multipliers(const ModelConfig& m) {
+  return m.embedding_multiplier == 1 && m.residual_multiplier == 1 && m.attention_multiplier == 0 &&
+         m.logits_scaling == 1;
+}
+
+std::string why_not_multipliers(const ModelConfig& m, bool has_multipliers) {
+  if (is_without_multipliers(m)) return has_multipliers ? "no multipliers" : "";
+  if (has_multipliers) return "";
+  return fmt::format(
+      "model.embedding_multiplier, residual_multiplier, attention_multiplier, logits_scaling: {}, {}, {}, {}",
+      m.embedding_multiplier, m.residual_multiplier, m.attention_multiplier, m.logits_scaling);
+}
+
 std::string why_not_traits(const ModelConfig& model, const MoeConfig& moe, const FamilyTraits& family) {
   if (model.use_qk_norm != family.qk_norm.has_value()) return fmt::format("model.use_qk_norm: {}", model.use_qk_norm);
   if (model.use_qk_norm && model.qk_norm_scope != *family.qk_norm)
     return fmt::format("model.qk_norm_scope: {}", model.qk_norm_scope == QkNormScope::kHead ? "head" : "all_heads");
   if (model.qkv_bias != family.qkv_bias) return fmt::format("model.qkv_bias: {}", model.qkv_bias);
   if (model.sliding_window != 0 && !family.window) return fmt::format("model.sliding_window: {}", model.sliding_window);
+  if (const std::string why = why_not_multipliers(model, family.multipliers); !why.empty()) return why;
   const int64_t shared = moe.shared_expert_intermediate_size;
   if ((shared != 0) != family.gated_shared_expert)
     return fmt::format("moe.shared_expert_intermediate_size: {}", shared);
@@ -117,7 +137,7 @@ HubModel read_hub_config(const std::string& text, const std::string& path) {
   normalise_rope(hub, path);
   try {
     model.sections = family->sections(hub);
-    add_traits(family->traits(), model.model_type, model.sections);
+    add_traits(family->traits(), model.model_type, hub, model.sections);
   } catch (const UserError& e) {
     user_error("{}: {}", path, e.what());
   }
@@ -172,6 +192,11 @@ HubJson model_keys(const ModelConfig& model) {
   out["head_dim"] = model.head_size();
   if (model.intermediate_size == 0) out.erase("intermediate_size");  // no dense layer has it
   if (model.sliding_window == 0) out.erase("sliding_window");
+  if (is_without_multipliers(model))
+    for (const char* key : kMultipliers) out.erase(key);
+  else
+    out["attention_multiplier"] =
+        ops::AttentionShape{.head_dim = model.head_size(), .score_scale = model.attention_multiplier}.scale();
   HubJson rope;
   if (model.rope_scaling.type != RopeScalingType::kNone)
     for (const auto& [key, value] : out["rope_scaling"].items()) rope[key == "type" ? "rope_type" : key] = value;

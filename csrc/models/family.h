@@ -24,6 +24,7 @@ struct FamilyTraits {
   bool qkv_bias = false;                    // queries, keys and values have biases
   bool window = false;                      // a token may see the last sliding_window keys only
   bool gated_shared_expert = false;         // every MoE layer has one
+  bool multipliers = false;                 // constants on embeddings, residuals, attention scores and logits
 };
 
 class Family {
@@ -71,7 +72,7 @@ FoundFamily find_family(Decoder& model);
 HubJson take_model(HubJson& hub, const HubJson& defaults);
 // A key's value, taken out of `hub`; `absent` where it is not there.
 HubJson take(HubJson& hub, const std::string& key, const HubJson& absent);
-// The keys of config.json that a model of any family has.
+// The keys of config.json that a model of any family has, and what differs from Llama.
 HubJson model_keys(const ModelConfig& model);
 // `name` with the first `from` in it made `to`.
 std::string replaced(std::string name, const std::string& from, const std::string& to);

@@ -80,6 +80,14 @@ void describe(ModelConfig& c, Fields& f) {
   f.field("qk_norm_scope", c.qk_norm_scope, {{"head", QkNormScope::kHead}, {"all_heads", QkNormScope::kAllHeads}},
           "head: over each head by itself (Qwen3); all_heads: over all heads of a token together (OLMoE)",
           {.active = c.use_qk_norm, .active_when = "use_qk_norm is true"});
+  f.field("embedding_multiplier", c.embedding_multiplier, "multiplies the embeddings (Granite)",
+          {.min = 0, .above_min = true});
+  f.field("residual_multiplier", c.residual_multiplier,
+          "multiplies what attention and feed-forward add to the residual stream (Granite)",
+          {.min = 0, .above_min = true});
+  f.field("attention_multiplier", c.attention_multiplier,
+          "multiplies the products of queries and keys (Granite); 0: 1 / sqrt(head_dim)", {.min = 0});
+  f.field("logits_scaling", c.logits_scaling, "divides the logits (Granite)", {.min = 0, .above_min = true});
   f.field("initializer_range", c.initializer_range, "standard deviation of the initial weights",
           {.min = 0, .above_min = true});
   f.field("pad_vocab_size_to", c.pad_vocab_size_to, "vocabulary rows are rounded up to a multiple of this",

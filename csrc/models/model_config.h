@@ -42,6 +42,10 @@ struct ModelConfig {
   bool qkv_bias = false;
   bool use_qk_norm = false;
   QkNormScope qk_norm_scope = QkNormScope::kHead;
+  double embedding_multiplier = 1;
+  double residual_multiplier = 1;
+  double attention_multiplier = 0;
+  double logits_scaling = 1;
   double initializer_range = 0.02;
   int64_t pad_vocab_size_to = 128;
 

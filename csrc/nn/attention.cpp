@@ -1,7 +1,6 @@
 #include "csrc/nn/attention.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "csrc/core/launch.h"
 #include "kernels/attention/cache_append.h"
@@ -116,7 +115,7 @@ Tensor Attention::decode(Context& ctx, const Tensor& x, const Positions& p, cons
                                            .heads = s.heads,
                                            .kv_heads = s.kv_heads,
                                            .head_dim = s.head_dim,
-                                           .scale = 1.0 / std::sqrt(static_cast<double>(s.head_dim)),
+                                           .scale = s.scale(),
                                            .window = plan_.sliding_window}));
   });
   return ops::linear(ctx, Var(o), *out_).value();

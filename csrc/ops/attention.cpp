@@ -5,8 +5,6 @@
 #include "kernels/attention/window_keys.h"
 #include "kernels/dense/rope.h"
 
-#include <cmath>
-
 namespace sy::ops {
 
 namespace {
@@ -66,7 +64,7 @@ Var causal_attention(Context& ctx, const Var& qkv, const Tensor& first_key, cons
   SY_CHECK(qkv.dim(1) == s.columns() && first_key.count() == qkv.dim(0),
            "attention: qkv {} for {} + 2 x {} heads of {}", shape_string(qkv.shape()), s.heads, s.kv_heads, s.head_dim);
   const int64_t tokens = qkv.dim(0), ld = qkv.dim(1);
-  const double scale = 1.0 / std::sqrt(static_cast<double>(s.head_dim));
+  const double scale = s.scale();
   Tensor o = ctx.empty({tokens, s.heads * s.head_dim}, qkv.dtype());
   const Tensor lse = ctx.empty({tokens, s.heads}, accumulation_dtype(qkv.dtype()));
   dispatch_float(qkv.dtype(), [&]<class T>() {

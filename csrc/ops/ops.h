@@ -5,6 +5,8 @@
 // Every op records on ctx.tape when one is there; without a tape nothing is kept.
 #pragma once
 
+#include <cmath>
+
 #include "csrc/autograd/tape.h"
 #include "csrc/nn/parameter.h"
 #include "csrc/ops/loss_sink.h"
@@ -22,6 +24,8 @@ Var add_bias(Context& ctx, const Var& x, Parameter& bias);
 Var cast(Context& ctx, const Var& x, DType dtype);
 // a + b of equal shapes.
 Var add(Context& ctx, const Var& a, const Var& b);
+// factor x.
+Var scale(Context& ctx, const Var& x, double factor);
 // The same elements in the same order under another shape; shares storage.
 Var reshape(Context& ctx, const Var& x, Shape shape);
 // Rows [begin, end), sharing storage; and such pieces one below the other.
@@ -42,6 +46,8 @@ Var sigmoid_gate(Context& ctx, const Var& x, const Var& gate);
 // Attention on a fused qkv buffer [T, (heads + 2 kv_heads) head_dim].
 struct AttentionShape {
   int64_t heads = 0, kv_heads = 0, head_dim = 0;
+  double score_scale = 0;  // of the products of queries and keys; 0: 1 / sqrt(head_dim)
+  double scale() const { return score_scale != 0 ? score_scale : 1 / std::sqrt(static_cast<double>(head_dim)); }
   int64_t columns() const { return (heads + 2 * kv_heads) * head_dim; }
 };
 // RMS norm of every q head with q_weight [head_dim] and of every k head with k_weight, or of all heads of a token

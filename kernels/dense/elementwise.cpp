@@ -1,4 +1,4 @@
-// CPU bodies of cast, add, add_row, fill and copy_columns: one pass, in pieces over the threads.
+// CPU bodies of cast, add, add_row, scale, fill and copy_columns: one pass, in pieces over the threads.
 #include "kernels/dense/elementwise.h"
 
 #include "kernels/cpu/parallel.h"
@@ -56,6 +56,16 @@ void add_row(Cpu, const AddRow<T>& args) {
 }
 
 template <class T>
+void scale(Cpu, const Scale<T>& args) {
+  const auto factor = static_cast<Acc<T>>(args.factor);
+  cpu::parallel_pieces(args.count, 1, [&](int64_t begin, int64_t end) {
+    cpu::for_vectors<Acc<T>>(end - begin, [&](int64_t i, int64_t n) {
+      cpu::store_n(args.y + begin + i, cpu::load_n(args.x + begin + i, n) * factor, n);
+    });
+  });
+}
+
+template <class T>
 void fill(Cpu, const Fill<T>& args) {
   T value;
   if constexpr (std::is_same_v<T, bf16>) value = bf16(static_cast<float>(args.value));
@@ -85,6 +95,7 @@ SY_CASTS_FROM(double)
 #define SY_INSTANTIATE(T)                       \
   template void add(Cpu, const Add<T>&);        \
   template void add_row(Cpu, const AddRow<T>&); \
+  template void scale(Cpu, const Scale<T>&);    \
   template void fill(Cpu, const Fill<T>&);      \
   template void copy_columns(Cpu, const CopyColumns<T>&);
 SY_INSTANTIATE(float)

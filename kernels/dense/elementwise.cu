@@ -1,4 +1,4 @@
-// CUDA bodies of cast, add, add_row, fill and copy_columns: one thread per element.
+// CUDA bodies of cast, add, add_row, scale, fill and copy_columns: one thread per element.
 #include "kernels/dense/elementwise.h"
 
 #include <type_traits>
@@ -40,6 +40,12 @@ __global__ void __launch_bounds__(kBlock) add_row_kernel(AddRow<T> args) {
 }
 
 template <class T>
+__global__ void __launch_bounds__(kBlock) scale_kernel(Scale<T> args) {
+  const int64_t i = global_thread();
+  if (i < args.count) args.y[i] = T(Acc<T>(args.x[i]) * static_cast<Acc<T>>(args.factor));
+}
+
+template <class T>
 __global__ void __launch_bounds__(kBlock) fill_kernel(T* y, int64_t count, T value) {
   const int64_t i = global_thread();
   if (i < count) y[i] = value;
@@ -77,6 +83,13 @@ void add_row(Cuda ctx, const AddRow<T>& args) {
 }
 
 template <class T>
+void scale(Cuda ctx, const Scale<T>& args) {
+  if (args.count == 0) return;
+  launch(scale_kernel<T>, grid_for(args.count, kBlock), kBlock, 0, ctx.stream, args);
+  CUDA_CHECK(cudaGetLastError());
+}
+
+template <class T>
 void fill(Cuda ctx, const Fill<T>& args) {
   if (args.count == 0) return;
   const T value = T(static_cast<Acc<T>>(args.value));
@@ -109,6 +122,7 @@ SY_CASTS_FROM(double)
 #define SY_INSTANTIATE(T)                        \
   template void add(Cuda, const Add<T>&);        \
   template void add_row(Cuda, const AddRow<T>&); \
+  template void scale(Cuda, const Scale<T>&);    \
   template void fill(Cuda, const Fill<T>&);      \
   template void copy_columns(Cuda, const CopyColumns<T>&);
 SY_INSTANTIATE(float)

@@ -1,7 +1,8 @@
 // Plain element loops: copy with cast, addition, filling.
 //
 // cast:  y[i] = To(x[i]) (y += when accumulate).   add: y[i] = a[i] + b[i] (y may alias a or b).   fill: y[i] = value.
-// add_row: y[r, i] += row[i].   copy_columns: y[r, 0..columns) = x[r, 0..columns) with row strides. Sums of bf16 are
+// add_row: y[r, i] += row[i].   scale: y[i] = factor x[i] (y may alias x).
+// copy_columns: y[r, 0..columns) = x[r, 0..columns) with row strides. Sums of bf16 are
 // formed in f32 and rounded once.
 // cast exists for every pair of f32, bf16, f64; the others for each of them; fill also for i32.
 #pragma once
@@ -38,6 +39,15 @@ struct AddRow {
   Work work() const { return {.bytes = bytes_of<T, T>(rows * columns)}; }
 };
 template <class T>
+struct Scale {
+  const T* x = nullptr;
+  T* y = nullptr;
+  int64_t count = 0;
+  double factor = 1;
+
+  Work work() const { return {.bytes = bytes_of<T, T>(count)}; }
+};
+template <class T>
 struct Fill {
   T* y = nullptr;
   int64_t count = 0;
@@ -66,6 +76,10 @@ template <class T>
 void add_row(Cpu, const AddRow<T>& args);
 template <class T>
 void add_row(Cuda, const AddRow<T>& args);
+template <class T>
+void scale(Cpu, const Scale<T>& args);
+template <class T>
+void scale(Cuda, const Scale<T>& args);
 template <class T>
 void fill(Cpu, const Fill<T>& args);
 template <class T>

@@ -15,6 +15,7 @@ llama_bf16            weights in bf16
 mistral               windows of three tokens, heads of six
 qwen2                 biases, one key-value head, tied embeddings
 qwen3                 head_dim unlike hidden_size / heads, tied embeddings
+granite               constants on embeddings, residuals, attention and logits
 mixtral               three experts, top-2
 mixtral_window        windows of five tokens
 qwen2_moe             five experts, top-2, biases, a gated shared expert, the first layer dense
@@ -138,6 +139,8 @@ if __name__ == "__main__":
     make("mistral", t.MistralConfig(**BASE, head_dim=6, sliding_window=3))
     make("qwen2", t.Qwen2Config(**dict(BASE, num_key_value_heads=1), tie_word_embeddings=True))
     make("qwen3", t.Qwen3Config(**BASE, head_dim=10, tie_word_embeddings=True))
+    multipliers = dict(embedding_multiplier=3.0, residual_multiplier=0.4, attention_multiplier=0.3, logits_scaling=1.5)
+    make("granite", t.GraniteConfig(**BASE, **multipliers, tie_word_embeddings=True))
     make("mixtral", t.MixtralConfig(**BASE, num_local_experts=3, num_experts_per_tok=2))
     make("mixtral_window", t.MixtralConfig(**BASE, num_local_experts=3, num_experts_per_tok=2, sliding_window=5))
     make("qwen2_moe", t.Qwen2MoeConfig(**BASE, moe_intermediate_size=12, shared_expert_intermediate_size=14,

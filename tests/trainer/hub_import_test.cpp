@@ -126,7 +126,7 @@ TEST_P(HubImport, TheWayBackGivesTheSameTensorsToTheBitAndTheSameModel) {
 
 INSTANTIATE_TEST_SUITE_P(Families, HubImport,
                          ::testing::Values("llama_tied", "llama_shards", "llama_bf16", "mistral", "qwen2", "qwen3",
-                                           "mixtral", "mixtral_window", "qwen2_moe", "qwen3_moe",
+                                           "granite", "mixtral", "mixtral_window", "qwen2_moe", "qwen3_moe",
                                            "qwen3_moe_one_expert", "olmoe"),
                          [](const auto& info) { return std::string(info.param); });
 

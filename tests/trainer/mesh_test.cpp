@@ -108,8 +108,9 @@ const std::vector<Choice> kModels = {
       "moe.hooks=[{type: selection_bias, update_rate: 0.01}]",
       "moe.balance=[{type: load_balancing, scope: sequence}]"}},
     {"hash",
-     {"model.qkv_bias=true", "moe.router={type: hash}", "moe.num_experts_per_tok=1",
-      "moe.shared_expert_intermediate_size=36"}},
+     {"model.qkv_bias=true", "model.embedding_multiplier=2", "model.residual_multiplier=0.5",
+      "model.attention_multiplier=0.3", "model.logits_scaling=4", "moe.router={type: hash}",
+      "moe.num_experts_per_tok=1", "moe.shared_expert_intermediate_size=36"}},
 };
 
 // f32: Adam divides a gradient by its own size; with an epsilon of 1e-8 the row of a token that hardly has a gradient

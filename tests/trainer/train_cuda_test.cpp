@@ -19,7 +19,7 @@ namespace {
 constexpr const char* kConfig = R"(
 model: {vocab_size: 61, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2,
         intermediate_size: 48, qkv_bias: true, use_qk_norm: true, max_position_embeddings: 64, sliding_window: 5,
-        pad_vocab_size_to: 8}
+        embedding_multiplier: 3, residual_multiplier: 0.7, attention_multiplier: 0.4, logits_scaling: 2, pad_vocab_size_to: 8}
 moe: {num_experts: 4, num_experts_per_tok: 2, moe_intermediate_size: 24, shared_expert_intermediate_size: 16,
       shared_expert_gate: true, first_k_dense_replace: 1, router: {type: sigmoid_topk, routed_scaling_factor: 1.5},
       balance: [{type: load_balancing, coefficient: 0.01, scope: sequence}, {type: z_loss}], hooks: [{type: selection_bias}]}

@@ -24,6 +24,11 @@ TEST_F(DenseGradcheck, AddBias) {
   check([&] { return ops::add_bias(ctx, ops::add(ctx, x, zero), b); });
 }
 
+TEST_F(DenseGradcheck, Scale) {
+  const Var x = input("x", {5, 7});
+  check([&] { return ops::scale(ctx, x, 1.7); });
+}
+
 TEST_F(DenseGradcheck, Add) {
   const Var a = input("a", {3, 5}), b = input("b", {3, 5});
   check([&] { return ops::add(ctx, a, b); });

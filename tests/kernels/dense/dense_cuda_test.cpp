@@ -166,6 +166,7 @@ TYPED_TEST(DenseCuda, ElementLoopsEqualTheCpu) {
       T* in_place = side.inout(a, kExact);
       kernels::add<T>(backend, {.a = in_place, .b = y, .y = in_place, .count = n});
       kernels::add_row<T>(backend, {.row = y, .y = side.inout(a, kExact), .rows = n / 5, .columns = 5});
+      kernels::scale<T>(backend, {.x = x, .y = side.template out<T>(n, kExact), .count = n, .factor = -1.7});
       kernels::fill<T>(backend, {.y = side.template out<T>(n, kExact), .count = n, .value = 1.0 / 3});
       kernels::copy_columns<T>(
           backend,

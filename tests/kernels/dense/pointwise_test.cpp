@@ -203,6 +203,19 @@ TYPED_TEST(ElementwiseTest, AddMayWriteOverEitherInput) {
   }
 }
 
+TYPED_TEST(ElementwiseTest, ScaleMayWriteOverItsInput) {
+  using T = TypeParam;
+  for (const int64_t count : {0, 1, 33, 50001}) {
+    const auto x = random_vector<T>(count, 1);
+    std::vector<T> y(x.size()), over = x;
+    kernels::scale(Cpu{}, kernels::Scale<T>{x.data(), y.data(), count, 0.3});
+    kernels::scale(Cpu{}, kernels::Scale<T>{over.data(), over.data(), count, 0.3});
+    for (int64_t i = 0; i < count; ++i)
+      ASSERT_EQ(to_double(y[i]), to_double(static_cast<T>(static_cast<Acc<T>>(x[i]) * static_cast<Acc<T>>(0.3)))) << i;
+    EXPECT_TRUE(same_bits(y, over));
+  }
+}
+
 TYPED_TEST(ElementwiseTest, AddRowReachesEveryRow) {
   using T = TypeParam;
   for (const int64_t rows : {0, 1, 700}) {
