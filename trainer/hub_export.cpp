@@ -1,6 +1,7 @@
 #include "trainer/hub_export.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "csrc/io/json_fields.h"
@@ -107,6 +108,20 @@ std::vector<Export> exports(const CheckpointReader& reader, Decoder& trained, De
   return all;
 }
 
+// The file's tensors: those of one name are stacked.
+std::vector<SafetensorsWriter::Spec> file_specs(const std::vector<Export>& all, const Family* family) {
+  std::map<std::string, int64_t> counts;
+  for (const Export& e : all) ++counts[e.spec.name];
+  std::vector<SafetensorsWriter::Spec> specs;
+  for (const Export& e : all) {
+    const auto open = counts.extract(e.spec.name);
+    if (open.empty()) continue;
+    specs.push_back(e.spec);
+    if (family) specs.back().shape = family->shape_in_file(e.spec.name, open.mapped(), e.spec.shape);
+  }
+  return specs;
+}
+
 // A whole tensor from the checkpoint, rounded once where the file has another type.
 void write_tensor(const CheckpointReader& reader, const Export& e, SafetensorsWriter& writer) {
   const int64_t count = element_count(e.spec.shape);
@@ -133,10 +148,8 @@ ConvertReport convert_checkpoint(const CheckpointReader& reader, const std::stri
   const std::unique_ptr<Family> family = found.model_type.empty() ? nullptr : make_family(found.model_type, "");
 
   const std::vector<Export> all = exports(reader, trained, exported, family.get());
-  std::vector<SafetensorsWriter::Spec> specs;
-  for (const Export& e : all) specs.push_back(e.spec);
   NewFolder folder(out);
-  SafetensorsWriter writer(folder.file("model.safetensors"), specs, {{"format", "pt"}});
+  SafetensorsWriter writer(folder.file("model.safetensors"), file_specs(all, family.get()), {{"format", "pt"}});
   report.tensors = static_cast<int64_t>(all.size());
   report.file_bytes = writer.file_bytes();
   Progress progress({.label = "convert",

@@ -1,7 +1,9 @@
 #include "trainer/hub_import.h"
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
+#include <limits>
 #include <map>
 
 #include "csrc/io/file.h"
@@ -20,32 +22,68 @@ namespace sy {
 namespace {
 
 // The foreign tensors under our names, without derived ones. One without a place keeps its name, by which the writer of
-// the checkpoint refuses it.
+// the checkpoint refuses it; one that holds several of ours stands here as these.
 class Renamed final : public TensorSource {
  public:
   Renamed(const ForeignModel& foreign, Decoder& model) : foreign_(foreign) {
-    std::map<std::string, std::string> ours_of;
-    for (const CheckpointTensor& t : model_tensors(model))
-      ours_of[foreign.name_in_source(name_in_model(t.name))] = name_in_model(t.name);
-    std::map<std::string, std::string> missing = ours_of;
-    for (size_t i = 0; i < foreign.tensors->tensors().size(); ++i) {
-      SourceTensor tensor = foreign.tensors->tensors()[i];
-      if (foreign.is_derived(tensor.name)) continue;
-      missing.erase(tensor.name);
-      if (const auto it = ours_of.find(tensor.name); it != ours_of.end()) tensor.name = it->second;
-      tensors_.push_back(std::move(tensor));
-      place_.push_back(i);
+    std::map<std::string, std::vector<SourceTensor>> ours_of;  // in the model's order
+    for (const CheckpointTensor& t : model_tensors(model)) {
+      const std::string ours = name_in_model(t.name);
+      ours_of[foreign.name_in_source(ours)].push_back({ours, t.dtype, t.shape});
     }
-    if (!missing.empty()) user_error("'{}' lacks the tensor '{}'", foreign.path, missing.begin()->first);
+    for (size_t i = 0; i < foreign.tensors->tensors().size(); ++i) {
+      const SourceTensor& tensor = foreign.tensors->tensors()[i];
+      if (foreign.is_derived(tensor.name)) continue;
+      if (const auto ours = ours_of.extract(tensor.name); !ours.empty()) {
+        add(tensor, i, ours.mapped());
+      } else {
+        tensors_.push_back(tensor);
+        places_.push_back({i, 0});
+      }
+    }
+    if (!ours_of.empty()) user_error("'{}' lacks the tensor '{}'", foreign.path, ours_of.begin()->first);
   }
   std::string path() const override { return foreign_.path; }
   const std::vector<SourceTensor>& tensors() const override { return tensors_; }
-  void read(size_t i, void* dst) const override { foreign_.tensors->read(place_.at(i), dst); }
+  void read(size_t i, void* dst) const override {
+    const Place& place = places_.at(i);
+    const SourceTensor& whole = foreign_.tensors->tensors()[place.tensor];
+    const int64_t count = element_count(tensors_[i].shape), width = dtype_bytes(whole.dtype);
+    if (count == element_count(whole.shape)) return foreign_.tensors->read(place.tensor, dst);
+    // Stacked ones are asked for one after the other: each stack is read once.
+    if (held_ != place.tensor) {
+      held_bytes_.resize(static_cast<size_t>(element_count(whole.shape) * width));
+      foreign_.tensors->read(place.tensor, held_bytes_.data());
+      held_ = place.tensor;
+    }
+    std::memcpy(dst, held_bytes_.data() + place.first * width, static_cast<size_t>(count * width));
+  }
 
  private:
+  struct Place {
+    size_t tensor;  // of the foreign source
+    int64_t first;  // element there
+  };
+  void add(const SourceTensor& tensor, size_t i, const std::vector<SourceTensor>& ours) {
+    const Shape& each = ours.front().shape;
+    const Shape stacked = foreign_.shape_in_source(tensor.name, std::ssize(ours), each);
+    // The shape of one that stands by itself is checked by the writer.
+    if (stacked != each && stacked != tensor.shape)
+      user_error("'{}': tensor '{}' is {}, the model needs {}", foreign_.path, tensor.name, shape_string(tensor.shape),
+                 shape_string(stacked));
+    int64_t first = 0;
+    for (const SourceTensor& t : ours) {
+      tensors_.push_back({t.name, tensor.dtype, stacked == each ? tensor.shape : t.shape});
+      places_.push_back({i, first});
+      first += element_count(t.shape);
+    }
+  }
+
   const ForeignModel& foreign_;
   std::vector<SourceTensor> tensors_;
-  std::vector<size_t> place_;  // in the foreign source
+  std::vector<Place> places_;
+  mutable size_t held_ = std::numeric_limits<size_t>::max();
+  mutable std::vector<std::byte> held_bytes_;
 };
 
 DType widest_dtype(const TensorSource& source) {
@@ -102,8 +140,11 @@ ForeignModel open_hub_folder(const std::string& folder) {
   foreign.description = "model_type " + hub.model_type;
   foreign.sections = hub.sections.dump();
   foreign.tensors = std::make_unique<SafetensorsFolder>(folder);
-  foreign.name_in_source = [family = std::shared_ptr<Family>(make_family(hub.model_type, folder))](
-                               const std::string& ours) { return family->name_in_file(ours); };
+  const std::shared_ptr<Family> family = make_family(hub.model_type, folder);
+  foreign.name_in_source = [family](const std::string& ours) { return family->name_in_file(ours); };
+  foreign.shape_in_source = [family](const std::string& name, int64_t count, const Shape& each) {
+    return family->shape_in_file(name, count, each);
+  };
   // Old files of Llama hold the rotary frequencies, which follow from config.json.
   foreign.is_derived = [](const std::string& name) { return name.ends_with(".self_attn.rotary_emb.inv_freq"); };
   if (fs::exists(file("tokenizer.json"))) foreign.tokenizer_path = file("tokenizer.json");

@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 
+#include "csrc/core/tensor.h"
 #include "csrc/io/tensor_source.h"
 
 namespace sy {
@@ -25,6 +26,10 @@ struct ForeignModel {
   std::unique_ptr<TensorSource> tensors;
   // The source's name of a tensor of ours.
   std::function<std::string(const std::string&)> name_in_source;
+  // The shape there of several tensors of ours that have one name in the source, where they are stacked in the model's
+  // order: of the name, their count and the shape of each.
+  std::function<Shape(const std::string&, int64_t, const Shape&)> shape_in_source =
+      [](const std::string&, int64_t, const Shape& each) { return each; };
   // True for a tensor that the model does not need, such as frequencies that follow from the configuration.
   std::function<bool(const std::string&)> is_derived = [](const std::string&) { return false; };
   std::string tokenizer_path;  // of a tokenizer.json; "" if there is none

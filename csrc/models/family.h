@@ -43,8 +43,13 @@ class Family {
   virtual std::string why_not(Decoder& model) const = 0;
   // The keys of config.json for a model of the family.
   virtual HubJson hub_keys(Decoder& model) const = 0;
-  // What files call a tensor of ours.
+  // What files call a tensor of ours. Several may have one name: there they are stacked in the model's order.
   virtual std::string name_in_file(const std::string& ours) const { return ours; }
+  // The shape there of `count` of our tensors, of shape `each`, that are called `name`.
+  virtual Shape shape_in_file(const std::string& name, int64_t count, const Shape& each) const {
+    SY_CHECK(count == 1, "{} tensors are called '{}'", count, name);
+    return each;
+  }
 };
 
 inline void describe(Family::Config&, Fields&) {}

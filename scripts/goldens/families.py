@@ -16,6 +16,7 @@ mistral               windows of three tokens, heads of six
 qwen2                 biases, one key-value head, tied embeddings
 qwen3                 head_dim unlike hidden_size / heads, tied embeddings
 granite               constants on embeddings, residuals, attention and logits
+granitemoe            three experts, top-2, stacked in the file, with such constants
 mixtral               three experts, top-2
 mixtral_window        windows of five tokens
 qwen2_moe             five experts, top-2, biases, a gated shared expert, the first layer dense
@@ -47,6 +48,14 @@ LLAMA3_ROPE = dict(rope_type="llama3", rope_theta=500.0, factor=4.0, low_freq_fa
 LINEAR_ROPE = dict(rope_type="linear", rope_theta=10000.0, factor=2.0)
 
 
+def names_of_granitemoe(tensors):
+    """Files stack experts as models do, under other names."""
+    for ours, name in ((".experts.gate_up_proj", ".input_linear.weight"), (".experts.down_proj", ".output_linear.weight"),
+                       (".router.weight", ".router.layer.weight")):
+        tensors = {key.replace(ours, name): x for key, x in tensors.items()}
+    return tensors
+
+
 def split_experts(tensors, mixtral):
     """Models keep the experts of a layer in two fused tensors; files name each expert's matrices."""
     names = ("w1", "w3", "w2") if mixtral else ("gate_proj", "up_proj", "down_proj")
@@ -74,7 +83,7 @@ def smallest_gap(model):
             gaps.append((probability[:, module.top_k - 1] - probability[:, module.top_k]).min().item())
 
     for name, module in model.named_modules():
-        if name.endswith("mlp.gate"):
+        if name.endswith(("mlp.gate", "moe.router")):
             module.register_forward_hook(watch)
     return gaps
 
@@ -87,7 +96,7 @@ def random_model(config, seed, dtype):
         for name, p in model.named_parameters():
             if name.endswith("norm.weight"):
                 p.copy_(1 + 0.2 * torch.randn_like(p))
-            elif name.endswith("gate.weight"):
+            elif name.endswith(("gate.weight", "router.weight")):
                 p.copy_(0.3 * torch.randn_like(p))  # routers start at zero in some classes
             elif name.endswith("bias"):
                 p.copy_(0.5 * torch.randn_like(p))
@@ -112,7 +121,10 @@ def make(case, config, dtype=torch.float32, max_shard_size="50GB"):
     loss.backward()
     print(f"{case}: seed {seed}, loss {loss.item():.4f}, smallest gap {gap:.1e}")
     gradients = {name: p.grad.clone() for name, p in model.named_parameters()}  # before the model is rounded for its file
-    gradients = split_experts(gradients, config.model_type == "mixtral")
+    if config.model_type == "granitemoe":
+        gradients = names_of_granitemoe(gradients)
+    else:
+        gradients = split_experts(gradients, config.model_type == "mixtral")
 
     folder = FAMILIES_DIR / case
     shutil.rmtree(folder, ignore_errors=True)
@@ -141,6 +153,7 @@ if __name__ == "__main__":
     make("qwen3", t.Qwen3Config(**BASE, head_dim=10, tie_word_embeddings=True))
     multipliers = dict(embedding_multiplier=3.0, residual_multiplier=0.4, attention_multiplier=0.3, logits_scaling=1.5)
     make("granite", t.GraniteConfig(**BASE, **multipliers, tie_word_embeddings=True))
+    make("granitemoe", t.GraniteMoeConfig(**BASE, **multipliers, num_local_experts=3, num_experts_per_tok=2))
     make("mixtral", t.MixtralConfig(**BASE, num_local_experts=3, num_experts_per_tok=2))
     make("mixtral_window", t.MixtralConfig(**BASE, num_local_experts=3, num_experts_per_tok=2, sliding_window=5))
     make("qwen2_moe", t.Qwen2MoeConfig(**BASE, moe_intermediate_size=12, shared_expert_intermediate_size=14,

@@ -170,7 +170,7 @@ INSTANTIATE_TEST_SUITE_P(
         std::pair(HubJson{{"architectures", {"LlamaForSequenceClassification"}}},
                   std::vector<std::string>{"LlamaForSequenceClassification", "LlamaForCausalLM"}),
         std::pair(HubJson{{"model_type", "gpt2"}},
-                  std::vector<std::string>{"gpt2", "granite, llama, mistral, mixtral, olmoe, qwen2"})));
+                  std::vector<std::string>{"gpt2", "granite, granitemoe, llama, mistral, mixtral, olmoe, qwen2"})));
 
 TEST(Family, AConfigThatIsNoneIsRefused) {
   expect_user_error([] { read_hub_config("{", "folder/config.json"); }, {"folder/config.json", "not a JSON object"});
@@ -201,6 +201,7 @@ TEST(Family, ReadsWhatItWrites) {
       {{"num_key_value_heads", 2}, {"hidden_size", 18}, {"head_dim", 6}, {"sliding_window", nullptr}});
   add("granite", "GraniteForCausalLM", {{"embedding_multiplier", 12.0}, {"logits_scaling", 8}});
   add("granite", "GraniteForCausalLM", HubJson::object());  // an attention_multiplier of 1
+  add("granitemoe", "GraniteMoeForCausalLM", {{"residual_multiplier", 0.22}, {"num_local_experts", 5}});
   add("qwen2_moe", "Qwen2MoeForCausalLM",
       {{"num_key_value_heads", 2}, {"num_experts", 5}, {"moe_intermediate_size", 12}, {"decoder_sparse_step", 2}});
   add("mixtral", "MixtralForCausalLM", {{"num_local_experts", 3}, {"num_key_value_heads", 2}});
