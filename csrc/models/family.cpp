@@ -52,13 +52,15 @@ void normalise_rope(HubJson& hub, const std::string& path) {
 }
 
 // sliding_window becomes 0 where the file says that there is no window, which leaving the key out does not say.
-void normalise_window(HubJson& hub, const std::string& path) {
+void normalise_window(HubJson& hub, const std::string& path, bool has_windows) {
   const HubJson is_used = take(hub, "use_sliding_window", nullptr);
   if (is_used == true && !hub.contains("sliding_window"))
     user_error("{}: use_sliding_window is true, but sliding_window is missing", path);
   if (is_used == false || (hub.contains("sliding_window") && hub["sliding_window"].is_null()))
     hub["sliding_window"] = 0;
-  for (const HubJson& layer : take(hub, "layer_types", HubJson::array()))
+  const HubJson layers = take(hub, "layer_types", HubJson::array());
+  if (!has_windows && !layers.empty()) hub["sliding_window"] = 0;  // of full_attention, as follows
+  for (const HubJson& layer : layers)
     if (layer != "full_attention")
       user_error("{}: layer_types has {}; only full_attention is supported", path, layer.dump());
 }
@@ -78,7 +80,7 @@ void add_traits(const FamilyTraits& family, const std::string& model_type, HubJs
   if (!family.window && model.contains("sliding_window"))
     user_error("sliding_window {} is not supported for model_type {}; only full attention is",
                model["sliding_window"].dump(), model_type);
-  if (family.gated_shared_expert) sections["moe"]["shared_expert_gate"] = true;
+  if (family.shared_expert == SharedExpert::kGated) sections["moe"]["shared_expert_gate"] = true;
 }
 
 bool is_without_multipliers(const ModelConfig& m) {
@@ -101,10 +103,12 @@ std::string why_not_traits(const ModelConfig& model, const MoeConfig& moe, const
   if (model.qkv_bias != family.qkv_bias) return fmt::format("model.qkv_bias: {}", model.qkv_bias);
   if (model.sliding_window != 0 && !family.window) return fmt::format("model.sliding_window: {}", model.sliding_window);
   if (const std::string why = why_not_multipliers(model, family.multipliers); !why.empty()) return why;
-  const int64_t shared = moe.shared_expert_intermediate_size;
-  if ((shared != 0) != family.gated_shared_expert)
-    return fmt::format("moe.shared_expert_intermediate_size: {}", shared);
-  return shared == 0 || moe.shared_expert_gate ? "" : "moe.shared_expert_gate: false";
+  const bool has_shared = moe.shared_expert_intermediate_size != 0;
+  if (has_shared != (family.shared_expert != SharedExpert::kNone))
+    return fmt::format("moe.shared_expert_intermediate_size: {}", moe.shared_expert_intermediate_size);
+  if (has_shared && moe.shared_expert_gate != (family.shared_expert == SharedExpert::kGated))
+    return fmt::format("moe.shared_expert_gate: {}", moe.shared_expert_gate);
+  return "";
 }
 
 }  // namespace
@@ -128,7 +132,7 @@ HubModel read_hub_config(const std::string& text, const std::string& path) {
   if (!architectures.is_null() && architectures != HubJson::array({family->architecture()}))
     user_error("{}: architectures {} is not supported, only {} is", path, architectures.dump(), family->architecture());
 
-  normalise_window(hub, path);
+  normalise_window(hub, path, family->traits().window);
   for (auto it = hub.begin(); it != hub.end();)
     it = it->is_null() || kWithoutEffect.contains(it.key()) ? hub.erase(it) : std::next(it);
   for (const auto& [key, only] : kOnly)
@@ -209,19 +213,14 @@ std::string replaced(std::string name, const std::string& from, const std::strin
   return name;
 }
 
-namespace {
-
-// The router with its settings.
-std::string router_text(const MoeConfig& moe) {
-  MoeConfig copy = moe;
-  return HubJson::parse(json_fields([&](Fields& f) { describe(copy, f); })).at("router").dump();
+HubJson router_settings(const MoeConfig& moe) {
+  MoeConfig copy = moe;  // describing takes a mutable struct
+  return HubJson::parse(json_fields([&](Fields& f) { describe(copy, f); })).at("router");
 }
-
-}  // namespace
 
 std::string why_not_dense(Decoder& model) { return model.moe_config().is_moe() ? "experts" : ""; }
 
-std::string why_not_softmax_topk_experts(Decoder& model) {
+std::string why_not_uniform_experts(Decoder& model) {
   const MoeConfig& moe = model.moe_config();
   if (!moe.is_moe()) return "a dense model";
   std::set<int64_t> counts, widths;
@@ -229,11 +228,18 @@ std::string why_not_softmax_topk_experts(Decoder& model) {
     const int64_t experts = block.moe->num_experts();
     counts.insert(experts);
     for (int64_t e = 0; e < experts; ++e) widths.insert(moe.expert_intermediate_size(e));
-    if (!block.moe->router().hub_norm_topk_prob()) return "moe.router: " + router_text(moe);
     if (!block.moe->capacity().is_unlimited()) return "moe.capacity: " + moe.methods.capacity.type();
   }
   if (counts.size() > 1) return "moe.num_experts_per_layer: several counts";
   if (widths.size() > 1) return "moe.expert_intermediate_sizes: several widths";
+  return "";
+}
+
+std::string why_not_softmax_topk_experts(Decoder& model) {
+  if (const std::string why = why_not_uniform_experts(model); !why.empty()) return why;
+  const MoeConfig& moe = model.moe_config();
+  if (!model.moe_layers().front().moe->router().hub_norm_topk_prob())
+    return "moe.router: " + router_settings(moe).dump();
   if (!moe.methods.hooks.items().empty()) return "moe.hooks: " + moe.methods.hooks.items().front().type();
   return "";
 }

@@ -18,13 +18,16 @@ namespace sy {
 
 using HubJson = nlohmann::ordered_json;
 
+// The expert that every token of a family's MoE layers visits; gated: weighted by a sigmoid.
+enum class SharedExpert { kNone, kPlain, kGated };
+
 // What a family has beyond Llama.
 struct FamilyTraits {
   std::optional<QkNormScope> qk_norm = {};  // queries and keys are normed
   bool qkv_bias = false;                    // queries, keys and values have biases
   bool window = false;                      // a token may see the last sliding_window keys only
-  bool gated_shared_expert = false;         // every MoE layer has one
-  bool multipliers = false;                 // constants on embeddings, residuals, attention scores and logits
+  SharedExpert shared_expert = SharedExpert::kNone;
+  bool multipliers = false;  // constants on embeddings, residuals, attention scores and logits
 };
 
 class Family {
@@ -81,9 +84,12 @@ HubJson take(HubJson& hub, const std::string& key, const HubJson& absent);
 HubJson model_keys(const ModelConfig& model);
 // `name` with the first `from` in it made `to`.
 std::string replaced(std::string name, const std::string& from, const std::string& to);
-// The first trait of a dense model, or of one whose routed experts are Hugging Face's softmax top-k SwiGLU experts, all
-// layers alike, that is neither; "".
+// The router with its settings, as in the section `moe`.
+HubJson router_settings(const MoeConfig& moe);
+// The first trait of a dense model, of one whose MoE layers have equally many routed experts of one width without a
+// limit, or of one whose experts are moreover chosen by Hugging Face's softmax top-k, that is none; "".
 std::string why_not_dense(Decoder& model);
+std::string why_not_uniform_experts(Decoder& model);
 std::string why_not_softmax_topk_experts(Decoder& model);
 // The first dense layer, for families that have none; "".
 std::string why_not_all_layers_moe(Decoder& model);

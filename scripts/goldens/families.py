@@ -15,6 +15,7 @@ llama_bf16            weights in bf16
 mistral               windows of three tokens, heads of six
 qwen2                 biases, one key-value head, tied embeddings
 qwen3                 head_dim unlike hidden_size / heads, tied embeddings
+dots1                 six experts, top-2, sigmoid scores with a selection bias, two shared, the first layer dense
 granite               constants on embeddings, residuals, attention and logits
 granitemoe            three experts, top-2, stacked in the file, with such constants
 mixtral               three experts, top-2
@@ -74,11 +75,14 @@ def split_experts(tensors, mixtral):
 
 
 def smallest_gap(model):
-    """Watches the routers: the last chosen probability minus the first refused one, over all tokens."""
+    """Watches the routers: the last chosen probability (or biased score) minus the first refused one, over all tokens."""
     gaps = []
 
     def watch(module, inputs, outputs):
-        probability = torch.softmax(outputs[0].detach().double(), dim=-1).sort(descending=True).values
+        logits = outputs[0].detach().double()
+        bias = getattr(module, "e_score_correction_bias", None)
+        scores = torch.softmax(logits, dim=-1) if bias is None else torch.sigmoid(logits) + bias
+        probability = scores.sort(descending=True).values
         if module.top_k < probability.shape[-1]:
             gaps.append((probability[:, module.top_k - 1] - probability[:, module.top_k]).min().item())
 
@@ -101,6 +105,9 @@ def random_model(config, seed, dtype):
             elif name.endswith("bias"):
                 p.copy_(0.5 * torch.randn_like(p))
             p.copy_(p.to(dtype).float())
+        for name, b in model.named_buffers():
+            if name.endswith("e_score_correction_bias"):
+                b.copy_(0.2 * torch.randn_like(b))
     return model, torch.randint(0, config.vocab_size, (BATCH, POSITIONS + 1))
 
 
@@ -134,8 +141,9 @@ def make(case, config, dtype=torch.float32, max_shard_size="50GB"):
     for path in sorted(folder.glob("*.safetensors")):
         path.write_bytes(sorted_header(path.read_bytes()))
         stored.update(safetensors.torch.load_file(path))
-    if set(gradients) != set(stored):
-        raise ValueError(f"{case}: gradients and files differ: {sorted(set(gradients) ^ set(stored))[:4]}")
+    weights = {name for name in stored if not name.endswith("e_score_correction_bias")}  # which has no gradient
+    if set(gradients) != weights:
+        raise ValueError(f"{case}: gradients and files differ: {sorted(set(gradients) ^ weights)[:4]}")
     write(folder / "expected.safetensors",
           dict(tokens=tokens, logits=logits, loss=loss.reshape(1), **{f"grad.{n}": g for n, g in gradients.items()}), {})
 
@@ -151,6 +159,9 @@ if __name__ == "__main__":
     make("mistral", t.MistralConfig(**BASE, head_dim=6, sliding_window=3))
     make("qwen2", t.Qwen2Config(**dict(BASE, num_key_value_heads=1), tie_word_embeddings=True))
     make("qwen3", t.Qwen3Config(**BASE, head_dim=10, tie_word_embeddings=True))
+    make("dots1", t.Dots1Config(**BASE, moe_intermediate_size=12, n_routed_experts=6, n_shared_experts=2,
+                                num_experts_per_tok=2, first_k_dense_replace=1, norm_topk_prob=True,
+                                routed_scaling_factor=2.5))
     multipliers = dict(embedding_multiplier=3.0, residual_multiplier=0.4, attention_multiplier=0.3, logits_scaling=1.5)
     make("granite", t.GraniteConfig(**BASE, **multipliers, tie_word_embeddings=True))
     make("granitemoe", t.GraniteMoeConfig(**BASE, **multipliers, num_local_experts=3, num_experts_per_tok=2))

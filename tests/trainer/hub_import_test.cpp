@@ -129,7 +129,7 @@ TEST_P(HubImport, TheWayBackGivesTheSameTensorsToTheBitAndTheSameModel) {
 
 INSTANTIATE_TEST_SUITE_P(Families, HubImport,
                          ::testing::Values("llama_tied", "llama_shards", "llama_bf16", "mistral", "qwen2", "qwen3",
-                                           "granite", "granitemoe", "mixtral", "mixtral_window", "qwen2_moe",
+                                           "dots1", "granite", "granitemoe", "mixtral", "mixtral_window", "qwen2_moe",
                                            "qwen3_moe", "qwen3_moe_one_expert", "olmoe"),
                          [](const auto& info) { return std::string(info.param); });
 

@@ -21,7 +21,7 @@ class Qwen2Moe final : public Family {
     sections["moe"]["shared_expert_intermediate_size"] = take(hub, "shared_expert_intermediate_size", 5632);
     return sections;
   }
-  FamilyTraits traits() const override { return {.qkv_bias = true, .gated_shared_expert = true}; }
+  FamilyTraits traits() const override { return {.qkv_bias = true, .shared_expert = SharedExpert::kGated}; }
   std::string why_not(Decoder& model) const override { return why_not_softmax_topk_experts(model); }
   HubJson hub_keys(Decoder& model) const override {
     HubJson out = qwen_moe_keys(model);

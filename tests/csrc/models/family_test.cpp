@@ -95,6 +95,21 @@ TEST(Family, Qwen2MoeHasBiasesAndAGatedSharedExpert) {
   expect_user_error([&] { read(with(hub, {{"qkv_bias", false}})); }, {"folder/config.json", "qkv_bias is false"});
 }
 
+TEST(Family, Dots1NeedsItsCounts) {
+  const HubJson hub = with(llama(), {{"model_type", "dots1"},
+                                     {"architectures", {"Dots1ForCausalLM"}},
+                                     {"num_key_value_heads", 2},
+                                     {"n_routed_experts", 8},
+                                     {"n_shared_experts", 3},
+                                     {"num_experts_per_tok", 2}});
+  const Config config = config_of(hub);
+  EXPECT_EQ(config.moe.shared_expert_intermediate_size, 3 * 1408);
+  EXPECT_FALSE(config.moe.shared_expert_gate);
+  EXPECT_EQ(config.model.intermediate_size, 0);
+  for (const char* key : {"n_routed_experts", "n_shared_experts", "num_experts_per_tok"})
+    expect_user_error([&] { read(with(hub, {{key, nullptr}})); }, {"folder/config.json", key});
+}
+
 TEST(Family, LayersThatQwen3MoeMakesDenseAreDense) {
   const auto counts = [](const HubJson& changes) {
     const Config config = config_of(with(qwen3_moe(), changes));
@@ -111,6 +126,7 @@ TEST(Family, LayersThatQwen3MoeMakesDenseAreDense) {
 TEST(Family, FullAttentionMayBeSpelledInManyWays) {
   const HubJson plain = model_of(llama());
   EXPECT_EQ(model_of(with(llama(), {{"use_sliding_window", false}, {"sliding_window", 16}})), plain);
+  EXPECT_EQ(model_of(with(llama(), {{"layer_types", {"full_attention"}}, {"sliding_window", 16}})), plain);
   EXPECT_EQ(model_of(with(llama(), {{"layer_types", {"full_attention", "full_attention"}}})), plain);
   HubJson reached = model_of(with(llama(), {{"sliding_window", 64}, {"max_position_embeddings", 64}}));
   EXPECT_EQ(reached.at("max_position_embeddings"), 64);
@@ -170,7 +186,8 @@ INSTANTIATE_TEST_SUITE_P(
         std::pair(HubJson{{"architectures", {"LlamaForSequenceClassification"}}},
                   std::vector<std::string>{"LlamaForSequenceClassification", "LlamaForCausalLM"}),
         std::pair(HubJson{{"model_type", "gpt2"}},
-                  std::vector<std::string>{"gpt2", "granite, granitemoe, llama, mistral, mixtral, olmoe, qwen2"})));
+                  std::vector<std::string>{"gpt2",
+                                           "dots1, granite, granitemoe, llama, mistral, mixtral, olmoe, qwen2"})));
 
 TEST(Family, AConfigThatIsNoneIsRefused) {
   expect_user_error([] { read_hub_config("{", "folder/config.json"); }, {"folder/config.json", "not a JSON object"});
@@ -202,6 +219,15 @@ TEST(Family, ReadsWhatItWrites) {
   add("granite", "GraniteForCausalLM", {{"embedding_multiplier", 12.0}, {"logits_scaling", 8}});
   add("granite", "GraniteForCausalLM", HubJson::object());  // an attention_multiplier of 1
   add("granitemoe", "GraniteMoeForCausalLM", {{"residual_multiplier", 0.22}, {"num_local_experts", 5}});
+  add("dots1", "Dots1ForCausalLM",
+      {{"num_key_value_heads", 2},
+       {"n_routed_experts", 8},
+       {"n_shared_experts", 2},
+       {"num_experts_per_tok", 2},
+       {"moe_intermediate_size", 12},
+       {"n_group", 4},
+       {"topk_group", 2},
+       {"first_k_dense_replace", 1}});
   add("qwen2_moe", "Qwen2MoeForCausalLM",
       {{"num_key_value_heads", 2}, {"num_experts", 5}, {"moe_intermediate_size", 12}, {"decoder_sparse_step", 2}});
   add("mixtral", "MixtralForCausalLM", {{"num_local_experts", 3}, {"num_key_value_heads", 2}});
