@@ -202,6 +202,17 @@ TEST(Family, AConfigThatIsNoneIsRefused) {
       {"folder/config.json", "decoder_sparse_step is 0"});
 }
 
+TEST(Family, AGraniteThatLeavesAttentionToTheWidthOfItsHeadsSaysTheScale) {
+  Config config = config_of(with(llama(), {{"num_key_value_heads", 2}}));
+  config.model.logits_scaling = 2;
+  Context meta(DeviceType::meta);
+  Decoder decoder(meta, config.model, config.moe, {});
+  EXPECT_EQ(find_family(decoder).model_type, "granite") << find_family(decoder).why_not;
+  const HubJson keys = make_family("granite", "")->hub_keys(decoder);
+  EXPECT_EQ(keys.at("attention_multiplier"), 0.5);  // heads are four wide
+  EXPECT_EQ(keys.at("embedding_multiplier"), 1);
+}
+
 // What a family writes, it reads as the same model.
 TEST(Family, ReadsWhatItWrites) {
   const HubJson moe = with(qwen3_moe(), {{"rope_parameters", {{"rope_type", "linear"}, {"factor", 2.0}}},
