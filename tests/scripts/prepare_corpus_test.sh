@@ -66,6 +66,9 @@ prepare kjv || fail "the run after a changed text"
 
 prepare kjv --tokenizer other || fail "another tokenizer"
 tail -n 1 "$TOKENIZE_LOG" | grep -q -- '--tokenizer other' || fail "another tokenizer makes new tokens"
+echo '{}' > "$work/tokenizer.json"
+(cd "$work" && prepare kjv --tokenizer tokenizer.json) || fail "a tokenizer file beside the caller"
+tail -n 1 "$TOKENIZE_LOG" | grep -q -- "--tokenizer $work/tokenizer.json" || fail "its path holds in the corpus folder"
 
 FAKE_VERSES=31000 expect_refused kjv --force
 expect_log '31102 verses'
