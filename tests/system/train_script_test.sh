@@ -50,7 +50,7 @@ touch corpora/present/train.bin corpora/present/train.idx
 export PATH="$folder/bin:$PATH"
 
 echo "--- wrong use ends with 2 and says why"
-for arguments in "no_such.yaml" "run.yaml --np zero" "run.yaml --no-such-option" "run.yaml stray"; do
+for arguments in "no_such.yaml" "run.yaml --np zero" "run.yaml --no-such-option" "run.yaml stray" "run.yaml --build-only"; do
   status=0
   # shellcheck disable=SC2086
   output="$(scripts/train $arguments 2>&1)" || status=$?
@@ -69,6 +69,11 @@ for rank in 0 1; do
 done
 [[ $(sort corpus_calls | tr '\n' '|') == "fortunes --switchyard build/cpu/switchyard|kjv --switchyard build/cpu/switchyard|third --switchyard build/cpu/switchyard|" ]] ||
   fail "corpora: $(cat corpus_calls)"
+
+echo "--- only the build: no corpus, no rank"
+rm corpus_calls
+output="$(scripts/train --build-only --preset cpu 2>&1)" || fail "$output"
+[[ $output == *"[2/4] build"* && $output != *"rank 0"* && ! -e corpus_calls ]] || fail "build only: $output"
 
 echo "--- the ranks' exit code comes out"
 status=0
