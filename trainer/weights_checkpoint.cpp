@@ -24,7 +24,9 @@ const std::vector<std::string> kFree = {"model.initializer_range",
                                         "moe.allow_batch_dependent_routing"};
 
 std::string model_text(const Config& config) {
-  Config copy = config;  // describing takes a mutable struct
+  Config copy = config;                            // describing takes a mutable struct
+  copy.model.head_dim = config.model.head_size();  // written out or not
+  copy.model.num_key_value_heads = config.model.kv_heads();
   return print_fields([&](Fields& f) {
     f.section("model", "", [&](Fields& g) { describe(copy.model, g); });
     f.section("moe", "", [&](Fields& g) { describe(copy.moe, g); });

@@ -138,6 +138,8 @@ TEST(WeightsCheckpointErrors, AnotherModelIsNamedByItsFirstKeyAndTrainingKeysAre
   expect_user_error([&] { load({"train.dtype=f64"}); }, {"f32 there", "train.dtype", "f64 here"});
   load({"train.dtype=bf16", "model.initializer_range=1", "model.pad_vocab_size_to=64", "moe.capacity={type: position}",
         "moe.balance=[{type: load_balancing}]", "optimizer.lr=1", "train.seq_length=8"});
+  load({"model.head_dim=8"});  // 32 / 4, as it follows where the key is left out
+  expect_user_error([&] { load({"model.head_dim=16"}); }, {"model.head_dim is '8' there and '16' here"});
 }
 
 TEST(WeightsCheckpointErrors, AKeyThatWouldHaveNoEffectIsRefused) {
