@@ -78,7 +78,7 @@ Config derived_config(const Config& parent, const std::string& output) {
 DerivationReport write_derived_model(const Derivation& d) {
   DerivationReport report;
   NewFolder folder(d.recipe->output);
-  write_weights_checkpoint(folder.directory(), d.config, *d.source);
+  write_weights_checkpoint(folder.directory(), d.config, *d.source, d.command);
   if (d.write_lineage) {
     d.write_lineage(folder.file("lineage.safetensors"));
     report.lineage_hash = hash_of_file(folder.file("lineage.safetensors"));

@@ -123,7 +123,7 @@ ImportReport import_model(const ForeignModel& foreign, const std::string& out, s
   Decoder model(meta, config.model, config.moe, {.dtype = report.dtype});
   const Renamed source(foreign, model);
   NewFolder folder(out);
-  write_weights_checkpoint(folder.directory(), config, source);
+  write_weights_checkpoint(folder.directory(), config, source, "convert");
   if (!foreign.tokenizer_path.empty()) copy_tokenizer(foreign.tokenizer_path, folder.directory());
   for (const auto& [name, text] : foreign.tokenizer_files) write_file_atomically(folder.file(name), text);
   folder.publish();

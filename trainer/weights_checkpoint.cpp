@@ -45,7 +45,8 @@ void require_finite(const TensorSource& source, const CheckpointTensor& t, const
 
 }  // namespace
 
-void write_weights_checkpoint(const std::string& folder, const Config& config, const TensorSource& source) {
+void write_weights_checkpoint(const std::string& folder, const Config& config, const TensorSource& source,
+                              const std::string& label) {
   Context meta(DeviceType::meta);
   Decoder decoder(meta, config.model, config.moe, {.dtype = training_dtype(config.train.dtype)});
   std::map<std::string, size_t> unread;
@@ -56,7 +57,7 @@ void write_weights_checkpoint(const std::string& folder, const Config& config, c
   int64_t done_bytes = 0, all_bytes = 0;
   const std::vector<CheckpointTensor> tensors = model_tensors(decoder);
   for (const CheckpointTensor& t : tensors) all_bytes += element_count(t.shape) * dtype_bytes(t.dtype);
-  Progress progress({.label = "convert",
+  Progress progress({.label = label,
                      .total = all_bytes,
                      .unit = ProgressOptions::Unit::kBytes,
                      .style = default_progress_style(0),

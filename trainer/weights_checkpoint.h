@@ -17,7 +17,9 @@ namespace sy {
 //   folder/checkpoints/step_00000000      the weights, in the accumulation type of train.dtype
 // `folder` is there and empty (a NewFolder, so that an error leaves nothing). Every tensor is read once and written
 // once; UserError names the first that is missing, of another shape or type, not finite, or has no place in the model.
-void write_weights_checkpoint(const std::string& folder, const Config& config, const TensorSource& source);
+// `label` names the command in the progress.
+void write_weights_checkpoint(const std::string& folder, const Config& config, const TensorSource& source,
+                              const std::string& label);
 
 // Empty if weights of the one are weights of the other; else e.g. "model.hidden_size is 256 there and 512 here". Free
 // are what only training or memory feel: initializer_range, pad_vocab_size_to, max_position_embeddings, balance,

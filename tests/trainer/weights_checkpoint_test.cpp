@@ -36,7 +36,7 @@ MemorySource source_of(ToyRun& toy) {
 
 void write(const TempDir& temp, const std::string& name, const Config& config, const TensorSource& source) {
   NewFolder folder(temp.file(name));
-  write_weights_checkpoint(folder.directory(), config, source);
+  write_weights_checkpoint(folder.directory(), config, source, "test");
   folder.publish();
 }
 
