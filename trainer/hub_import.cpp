@@ -105,7 +105,7 @@ Config config_of(const ForeignModel& foreign, const std::string& out, DType dtyp
                   {"eval_iters", 0},
                   {"dtype", dtype_name(dtype)}};
   run["optimizer"] = {{"lr", 1e-5}, {"lr_decay_style", "constant"}};
-  const fs::path folder = fs::absolute(out).lexically_normal();
+  const fs::path folder(out);
   if (foreign.has_tokenizer()) run["data"] = {{"tokenizer", (folder / "tokenizer.json").string()}};
   run["checkpoint"] = {{"pretrained_checkpoint", folder.string()}};
   Config config = parse_config(run.dump(), foreign.path, {}, /*num_ranks=*/0);

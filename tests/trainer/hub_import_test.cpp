@@ -276,5 +276,16 @@ TEST_F(BrokenFolder, TheTokenizerIsCarriedAlongAndNamed) {
   EXPECT_EQ(read_bytes(temp_.file("out/tokenizer.json")), read_bytes(tokenizer));
 }
 
+TEST(HubImportPaths, AConfigNamesItsFolderAsItWasGiven) {
+  const TempDir temp;
+  fs::copy(golden_folder("llama_tied"), temp.file("hub"));
+  fs::copy(SY_SOURCE_DIR "/tests/golden/tokenizers/gpt2.json", temp.file("hub/tokenizer.json"));
+  const std::string given = fs::relative(temp.file("out")).string();
+  import_model(open_hub_folder(temp.file("hub")), given);
+  const Config config = load_config(given + "/config.yaml", {});
+  EXPECT_EQ(config.checkpoint.pretrained_checkpoint, given);
+  EXPECT_EQ(config.data.tokenizer, given + "/tokenizer.json");
+}
+
 }  // namespace
 }  // namespace sy::testing
