@@ -20,6 +20,8 @@ void export_checkpoint(const std::string& path, const std::string& out, std::opt
   if (!report.without_family.empty())
     fmt::print("model_type is {}, as no Hugging Face family is this model ({})\n", report.model_type,
                report.without_family);
+  if (!report.without_tokenizer.empty())
+    fmt::print("without tokenizer.json and eos_token_id: {}\n", report.without_tokenizer);
   fmt::print("{}: {} tensors, {}, {}, model_type {}, of step {}\n", out, report.tensors,
              format_bytes(static_cast<double>(report.file_bytes)), dtype_name(report.dtype), report.model_type,
              reader.state().step);

@@ -44,15 +44,15 @@ HubJson own_keys(const Config& config) {
   return out;
 }
 
-// `family`: nullptr if the model is none's.
-HubJson hub_config(const Config& config, Decoder& decoder, const Family* family, const ConvertReport& report) {
+// `family`: nullptr if the model is none's; `tokenizer`: nullptr if there is none.
+HubJson hub_config(const Config& config, Decoder& decoder, const Family* family, const Tokenizer* tokenizer,
+                   const ConvertReport& report) {
   HubJson out;
   if (family) out["architectures"] = HubJson::array({family->architecture()});
   out["model_type"] = report.model_type;
   out["torch_dtype"] = torch_dtype(report.dtype);
   out.update(family ? family->hub_keys(decoder) : own_keys(config));
-  const auto tokenizer = make_tokenizer(config.data.tokenizer);
-  if (tokenizer->eod_id() < config.model.vocab_size) out["eos_token_id"] = tokenizer->eod_id();
+  if (tokenizer != nullptr && tokenizer->eod_id() < config.model.vocab_size) out["eos_token_id"] = tokenizer->eod_id();
   return out;
 }
 
@@ -146,6 +146,13 @@ ConvertReport convert_checkpoint(const CheckpointReader& reader, const std::stri
   report.without_family = found.why_not;
   report.model_type = found.model_type.empty() ? "switchyard" : found.model_type;
   const std::unique_ptr<Family> family = found.model_type.empty() ? nullptr : make_family(found.model_type, "");
+  // The weights are no worse for a tokenizer that was moved since.
+  std::unique_ptr<Tokenizer> tokenizer;
+  try {
+    tokenizer = make_tokenizer(config.data.tokenizer);
+  } catch (const UserError& e) {
+    report.without_tokenizer = e.what();
+  }
 
   const std::vector<Export> all = exports(reader, trained, exported, family.get());
   NewFolder folder(out);
@@ -164,8 +171,9 @@ ConvertReport convert_checkpoint(const CheckpointReader& reader, const std::stri
     progress.update(done);
   }
   writer.finish();  // throws if a tensor is not complete
-  write_file_atomically(folder.file("config.json"), hub_config(config, exported, family.get(), report).dump(2) + "\n");
-  copy_tokenizer(config.data.tokenizer, folder.directory());
+  write_file_atomically(folder.file("config.json"),
+                        hub_config(config, exported, family.get(), tokenizer.get(), report).dump(2) + "\n");
+  if (tokenizer != nullptr) copy_tokenizer(config.data.tokenizer, folder.directory());
   folder.publish();
   return report;
 }

@@ -2,7 +2,7 @@
 //   model.safetensors   every weight under the name that its family gives it, without vocabulary padding, and router
 //                       state that decides about tokens (selection biases, hash tables); no optimizer state
 //   config.json         Hugging Face keys
-//   tokenizer.json      where data.tokenizer is one
+//   tokenizer.json      where data.tokenizer is one that can be read
 // One process reads the checkpoint of any mesh, one tensor in memory at a time.
 #pragma once
 
@@ -17,7 +17,8 @@ struct ConvertReport {
   int64_t tensors = 0, file_bytes = 0;
   DType dtype = DType::f32;
   std::string model_type;
-  std::string without_family;  // per Hugging Face family the trait that it does not have; "" for a family's model
+  std::string without_family;     // per Hugging Face family the trait that it does not have; "" for a family's model
+  std::string without_tokenizer;  // why the folder has neither tokenizer nor eos_token_id; "" where nothing is missing
 };
 
 // Writes `out`, which must not exist, under a temporary name first. `dtype` (the training type by default) is that of

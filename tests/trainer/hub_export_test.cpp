@@ -211,6 +211,18 @@ TEST(ConvertConfig, TheSettingsOfAnotherArchitectureAreAllThere) {
   EXPECT_EQ(config.at("rope_scaling"), (Json{{"rope_type", "linear"}, {"factor", 4.0}}));
 }
 
+TEST(ConvertConfig, ATokenizerThatIsGoneIsLeftOutWithAWord) {
+  const std::string moved = "/proc/no_such_folder/tokenizer.json";
+  Trained trained({"data.tokenizer=" + moved});
+  const ConvertReport report = trained.convert(trained.file("hub"));
+  EXPECT_NE(report.without_tokenizer.find(moved), std::string::npos) << report.without_tokenizer;
+  EXPECT_FALSE(config_json(trained.file("hub")).contains("eos_token_id"));
+  EXPECT_FALSE(std::filesystem::exists(trained.file("hub/tokenizer.json")));
+  EXPECT_EQ(SafetensorsReader(trained.file("hub/model.safetensors")).entries().size(),
+            static_cast<std::size_t>(report.tensors));
+  EXPECT_EQ(Trained({}).convert(trained.file("bytes")).without_tokenizer, "");
+}
+
 TEST(ConvertErrors, AreOneLineAndLeaveNothingBehind) {
   Trained trained({});
   const std::string out = trained.file("hub");
