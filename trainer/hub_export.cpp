@@ -4,7 +4,6 @@
 #include <map>
 #include <set>
 
-#include "csrc/io/json_fields.h"
 #include "csrc/io/tensor_source.h"
 #include "csrc/io/tokenizer.h"
 #include "csrc/models/family.h"
@@ -19,39 +18,18 @@ namespace sy {
 
 namespace {
 
-template <class Section>
-HubJson json_of(const Section& section) {
-  Section copy = section;
-  return HubJson::parse(json_fields([&](Fields& f) { describe(copy, f); }));
-}
-
 const char* torch_dtype(DType dtype) {
   return dtype == DType::bf16 ? "bfloat16" : dtype == DType::f64 ? "float64" : "float32";
 }
 
-// The keys of an architecture that no family has: ours.
-HubJson own_keys(const Config& config) {
-  HubJson out = model_keys(config.model);
-  out["qkv_bias"] = config.model.qkv_bias;
-  out["use_qk_norm"] = config.model.use_qk_norm;
-  if (config.model.use_qk_norm) out["qk_norm_scope"] = json_of(config.model).at("qk_norm_scope");
-  if (!config.moe.is_moe()) return out;
-  const HubJson moe = json_of(config.moe);
-  out.update(moe);
-  // Hugging Face has the router's settings beside the rest.
-  for (const auto& [key, value] : moe.at("router").items())
-    if (key != "type") out[key] = value;
-  return out;
-}
-
-// `family`: nullptr if the model is none's; `tokenizer`: nullptr if there is none.
-HubJson hub_config(const Config& config, Decoder& decoder, const Family* family, const Tokenizer* tokenizer,
+// `tokenizer`: nullptr if there is none.
+HubJson hub_config(const Config& config, Decoder& decoder, const Family& family, const Tokenizer* tokenizer,
                    const ConvertReport& report) {
   HubJson out;
-  if (family) out["architectures"] = HubJson::array({family->architecture()});
+  if (!family.architecture().empty()) out["architectures"] = HubJson::array({family.architecture()});
   out["model_type"] = report.model_type;
   out["torch_dtype"] = torch_dtype(report.dtype);
-  out.update(family ? family->hub_keys(decoder) : own_keys(config));
+  out.update(family.hub_keys(decoder));
   if (tokenizer != nullptr && tokenizer->eod_id() < config.model.vocab_size) out["eos_token_id"] = tokenizer->eod_id();
   return out;
 }
@@ -73,7 +51,7 @@ bool fits_bf16(const CheckpointReader& reader, const ParameterPart& part, DType 
   });
 }
 
-std::vector<Export> exports(const CheckpointReader& reader, Decoder& trained, Decoder& exported, const Family* family) {
+std::vector<Export> exports(const CheckpointReader& reader, Decoder& trained, Decoder& exported, const Family& family) {
   // The checkpoint holds exactly this model's tensors, so that it holds nothing but these and, unless it holds weights
   // only, the moments and what only training reads.
   require_model(reader, trained);
@@ -93,8 +71,7 @@ std::vector<Export> exports(const CheckpointReader& reader, Decoder& trained, De
       // What must stay exact does so in fewer bits where they suffice: a model that came in bf16 goes as it came.
       const bool is_kept = to.value.dtype() != weights;
       const bool is_narrow = is_kept && weights == DType::bf16 && fits_bf16(reader, part, stored);
-      add(part.name, family ? family->name_in_file(part.name) : part.name, stored,
-          is_narrow ? DType::bf16 : to.value.dtype(), part.shape);
+      add(part.name, family.name_in_file(part.name), stored, is_narrow ? DType::bf16 : to.value.dtype(), part.shape);
     }
   }
   const auto states = trained.state(), states_out = exported.state();
@@ -109,7 +86,7 @@ std::vector<Export> exports(const CheckpointReader& reader, Decoder& trained, De
 }
 
 // The file's tensors: those of one name are stacked.
-std::vector<SafetensorsWriter::Spec> file_specs(const std::vector<Export>& all, const Family* family) {
+std::vector<SafetensorsWriter::Spec> file_specs(const std::vector<Export>& all, const Family& family) {
   std::map<std::string, int64_t> counts;
   for (const Export& e : all) ++counts[e.spec.name];
   std::vector<SafetensorsWriter::Spec> specs;
@@ -117,7 +94,7 @@ std::vector<SafetensorsWriter::Spec> file_specs(const std::vector<Export>& all, 
     const auto open = counts.extract(e.spec.name);
     if (open.empty()) continue;
     specs.push_back(e.spec);
-    if (family) specs.back().shape = family->shape_in_file(e.spec.name, open.mapped(), e.spec.shape);
+    specs.back().shape = family.shape_in_file(e.spec.name, open.mapped(), e.spec.shape);
   }
   return specs;
 }
@@ -144,8 +121,8 @@ ConvertReport convert_checkpoint(const CheckpointReader& reader, const std::stri
   Decoder exported(meta, config.model, config.moe, {.dtype = report.dtype});
   const FoundFamily found = find_family(exported);
   report.without_family = found.why_not;
-  report.model_type = found.model_type.empty() ? "switchyard" : found.model_type;
-  const std::unique_ptr<Family> family = found.model_type.empty() ? nullptr : make_family(found.model_type, "");
+  report.model_type = found.model_type.empty() ? kOwnModelType : found.model_type;
+  const std::unique_ptr<Family> family = make_family(report.model_type, "");
   // The weights are no worse for a tokenizer that was moved since.
   std::unique_ptr<Tokenizer> tokenizer;
   try {
@@ -154,9 +131,9 @@ ConvertReport convert_checkpoint(const CheckpointReader& reader, const std::stri
     report.without_tokenizer = e.what();
   }
 
-  const std::vector<Export> all = exports(reader, trained, exported, family.get());
+  const std::vector<Export> all = exports(reader, trained, exported, *family);
   NewFolder folder(out);
-  SafetensorsWriter writer(folder.file("model.safetensors"), file_specs(all, family.get()), {{"format", "pt"}});
+  SafetensorsWriter writer(folder.file("model.safetensors"), file_specs(all, *family), {{"format", "pt"}});
   report.tensors = static_cast<int64_t>(all.size());
   report.file_bytes = writer.file_bytes();
   Progress progress({.label = "convert",
@@ -172,7 +149,7 @@ ConvertReport convert_checkpoint(const CheckpointReader& reader, const std::stri
   }
   writer.finish();  // throws if a tensor is not complete
   write_file_atomically(folder.file("config.json"),
-                        hub_config(config, exported, family.get(), tokenizer.get(), report).dump(2) + "\n");
+                        hub_config(config, exported, *family, tokenizer.get(), report).dump(2) + "\n");
   if (tokenizer != nullptr) copy_tokenizer(config.data.tokenizer, folder.directory());
   folder.publish();
   return report;

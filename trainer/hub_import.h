@@ -47,7 +47,7 @@ struct ImportReport {
 // or rounded once to f32 where the source has f64 and `dtype` has not.
 ImportReport import_model(const ForeignModel& foreign, const std::string& out, std::optional<DType> dtype = {});
 
-// A Hugging Face folder: config.json of a registered family, safetensors, tokenizer.json.
+// A Hugging Face folder: config.json of a registered family or of our own model_type, safetensors, tokenizer.json.
 ForeignModel open_hub_folder(const std::string& folder);
 
 }  // namespace sy

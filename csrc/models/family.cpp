@@ -114,6 +114,7 @@ std::string why_not_traits(const ModelConfig& model, const MoeConfig& moe, const
 }  // namespace
 
 std::unique_ptr<Family> make_family(const std::string& model_type, const std::string& where) {
+  if (model_type == kOwnModelType) return make_own_family();
   const auto* entry = Registry<Family>::instance().find(model_type);
   if (entry == nullptr)
     user_error("{}: model_type '{}' is no family that can be converted; these are: {}", where, model_type,

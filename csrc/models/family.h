@@ -37,7 +37,7 @@ class Family {
   Family(const Config&, const Build&) {}
   virtual ~Family() = default;
 
-  virtual std::string architecture() const = 0;  // "LlamaForCausalLM"
+  virtual std::string architecture() const = 0;  // "LlamaForCausalLM"; "": of transformers none
   // {"model": {...}, "moe": {...}} for the model that `hub` describes. Takes out of `hub` every key that it
   // understands.
   virtual HubJson sections(HubJson& hub) const = 0;
@@ -56,6 +56,10 @@ class Family {
 };
 
 inline void describe(Family::Config&, Fields&) {}
+
+// The model_type of models that no family has; theirs stands in no registry, since it has every model.
+inline constexpr const char* kOwnModelType = "switchyard";
+std::unique_ptr<Family> make_own_family();
 
 // UserError that names the families if there is none of this model_type; `where` begins the message.
 std::unique_ptr<Family> make_family(const std::string& model_type, const std::string& where);

@@ -7,10 +7,11 @@
 #include <deque>
 #include <nlohmann/json.hpp>
 
+#include "csrc/io/print_fields.h"
 #include "csrc/io/safetensors_folder.h"
 #include "csrc/models/family.h"
 #include "tests/csrc/io/io_testing.h"
-#include "tests/csrc/models/part_values.h"
+#include "tests/trainer/toy_run.h"
 #include "trainer/checkpointing.h"
 #include "trainer/config.h"
 #include "trainer/hub_export.h"
@@ -285,6 +286,74 @@ TEST(HubImportPaths, AConfigNamesItsFolderAsItWasGiven) {
   const Config config = load_config(given + "/config.yaml", {});
   EXPECT_EQ(config.checkpoint.pretrained_checkpoint, given);
   EXPECT_EQ(config.data.tokenizer, given + "/tokenizer.json");
+}
+
+// Models of no family: exported as ours and read back.
+class OwnModel : public ::testing::TestWithParam<std::vector<std::string>> {};
+
+TEST_P(OwnModel, ComesBackWithEverySettingAndWeight) {
+  const TempDir temp;
+  ToyRun trained(toy_config(GetParam()));
+  trained.curve(1, 2);
+  CheckpointState state;
+  state.step = 2;
+  state.config_text = print_config(trained.config());
+  const CheckpointReader reader(
+      save_checkpoint(trained.ctx(), trained.decoder(), trained.optimizer(), temp.file("checkpoints"), state, 0));
+  EXPECT_EQ(convert_checkpoint(reader, temp.file("hub")).model_type, kOwnModelType);
+  import_model(open_hub_folder(temp.file("hub")), temp.file("out"));
+  Config back = load_config(temp.file("out/config.yaml"), {});
+  EXPECT_EQ(first_model_difference(trained.config(), back), "");
+  EXPECT_EQ(print_fields([&](Fields& f) { describe(back.moe, f); }),
+            print_fields([config = trained.config()](Fields& f) mutable { describe(config.moe, f); }));
+  back = trained.config();
+  back.train.seed = 99;
+  ToyRun read(back);
+  load_pretrained(read.ctx(), read.decoder(), back, open(temp.file("out")));
+  expect_same_bits(read.parameters(), trained.parameters(), "parameters");
+  expect_same_bits(read.router_state(), trained.router_state(), "router state");
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Models, OwnModel,
+    ::testing::Values(std::vector<std::string>{}, std::vector<std::string>{"moe.router={type: hash}"},
+                      std::vector<std::string>{
+                          "moe.router={type: sigmoid_topk, routed_scaling_factor: 2.5}",
+                          "moe.hooks=[{type: selection_bias, update_rate: 0.05}]",
+                          "moe.balance=[{type: load_balancing, coefficient: 0.1}, {type: z_loss, coefficient: 0.01}]"},
+                      std::vector<std::string>{"moe.capacity={type: position, factor: 0.9}",
+                                               "model.rope_scaling={type: linear, factor: 4}",
+                                               "model.qk_norm_scope=all_heads", "model.tie_word_embeddings=true"},
+                      std::vector<std::string>{"model.sliding_window=6", "model.qkv_bias=true",
+                                               "model.embedding_multiplier=2", "moe.shared_expert_gate=true"},
+                      std::vector<std::string>{"moe.expert_intermediate_sizes=[16, 24, 16, 24, 16, 16]",
+                                               "moe.moe_intermediate_size=null"},
+                      std::vector<std::string>{"moe.num_experts=0", "moe.num_experts_per_tok=null",
+                                               "moe.moe_intermediate_size=null", "moe.first_k_dense_replace=null",
+                                               "moe.shared_expert_intermediate_size=null",
+                                               "model.qk_norm_scope=all_heads"}));
+
+TEST(OwnModelConfig, WhatContradictsItselfOrIsUnknownIsNamed) {
+  const Json good = {
+      {"model_type", kOwnModelType}, {"vocab_size", 37},
+      {"hidden_size", 32},           {"num_hidden_layers", 2},
+      {"num_attention_heads", 4},    {"num_experts", 4},
+      {"moe_intermediate_size", 16}, {"router", {{"type", "sigmoid_topk"}, {"routed_scaling_factor", 2.5}}},
+      {"routed_scaling_factor", 2.5}};
+  const TempDir temp;
+  fs::create_directories(temp.file("hub"));
+  const auto refused = [&](const std::string& key, const Json& value, const std::vector<std::string>& fragments) {
+    Json config = good;
+    config[key] = value;
+    write_bytes(temp.file("hub/config.json"), config.dump());
+    write_safetensors(temp.file("hub/model.safetensors"), {});
+    expect_user_error([&] { import_model(open_hub_folder(temp.file("hub")), temp.file("out")); }, fragments);
+  };
+  refused("routed_scaling_factor", 2, {"config.json", "routed_scaling_factor is 2 and, in router, 2.5"});
+  refused("num_expert", 4, {temp.file("hub"), "num_expert"});
+  refused("model_type", "switchyards", {"config.json", "'switchyards' is no family"});
+  refused("hidden_act", "gelu", {"config.json", "hidden_act"});
+  refused("vocab_size", 37, {"lacks the tensor"});  // sound, without its weights
 }
 
 }  // namespace
