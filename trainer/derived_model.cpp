@@ -7,6 +7,7 @@
 #include "trainer/evaluate.h"
 #include "trainer/new_folder.h"
 #include "trainer/progress.h"
+#include "trainer/step_replay.h"
 #include "trainer/trained_model.h"
 #include "trainer/weights_checkpoint.h"
 
@@ -26,6 +27,13 @@ EvalReport held_out_loss(const RecipeConfig& recipe, const std::string& director
   const auto sets = open_eval_data(data, Split::kValid, train.seq_length, model.config.model.vocab_size);
   return evaluate(*model.ctx, *model.decoder, sets, *model.tokenizer, train.seq_length, train.micro_batch_size,
                   recipe.eval_windows);
+}
+
+// Of one rank that holds the whole model, by the model that `inspect --replay` uses.
+double modelled_step_seconds(const Config& config, const std::string& hardware) {
+  StepTrace trace;
+  dry_run(config, /*num_ranks=*/0, &trace);
+  return replay_step(trace, config, /*num_ranks=*/0, hardware).step_seconds;
 }
 
 Json record(const Derivation& d, const std::string& lineage_hash) {
@@ -61,6 +69,10 @@ void print_report(const Derivation& d, const DerivationReport& report) {
   }
   if (!report.losses.empty())
     fmt::print("  loss before any training {:.6f}, on the same {} tokens\n", report.losses.back(), report.loss_tokens);
+  if (!d.hardware.empty())
+    fmt::print("  one step of {} tokens on one rank {:.3g} s, of {} {:.3g} s; modelled from {}, not measured\n",
+               d.config.train.global_batch_size * d.config.train.seq_length, report.step_seconds.back(),
+               d.inputs->front().path(), report.step_seconds.front(), d.hardware);
   if (!report.lineage_hash.empty()) fmt::print("  lineage {}\n", report.lineage_hash);
   fmt::print("  train it on with `switchyard train {}/config.yaml`\n", d.recipe->output);
 }
@@ -77,6 +89,10 @@ Config derived_config(const Config& parent, const std::string& output) {
 
 DerivationReport write_derived_model(const Derivation& d) {
   DerivationReport report;
+  if (!d.hardware.empty()) {
+    for (const StoredModel& m : *d.inputs) report.step_seconds.push_back(modelled_step_seconds(m.config(), d.hardware));
+    report.step_seconds.push_back(modelled_step_seconds(d.config, d.hardware));
+  }
   NewFolder folder(d.recipe->output);
   write_weights_checkpoint(folder.directory(), d.config, *d.source, d.command);
   if (d.write_lineage) {

@@ -27,6 +27,7 @@ struct Derivation {
   const TensorSource* source = nullptr;  // its tensors
   // Writes the lineage file after all tensors were read; empty: there is none.
   std::function<void(const std::string& path)> write_lineage = {};
+  std::string hardware = {};  // the cost file from which the time of a step is modelled; "": it is not
 };
 
 struct DerivationReport {
@@ -35,6 +36,7 @@ struct DerivationReport {
   // On the recipe's validation text, if it names any: of each input, then of the new model.
   std::vector<double> losses;
   int64_t loss_tokens = 0;
+  std::vector<double> step_seconds;  // modelled, if there is a cost file: of each input, then of the new model
 };
 
 // Writes recipe->output and prints the report, or throws and leaves nothing.

@@ -30,11 +30,6 @@ std::string time_text(double seconds) {
   return seconds >= 1 ? fmt::format("{:.3g} s", seconds) : fmt::format("{:.3g} ms", 1e3 * seconds);
 }
 
-StepReplay replay_of(const Config& config, int64_t num_ranks, const std::string& hardware, const StepTrace& trace) {
-  const MeshSizes mesh = num_ranks > 0 ? mesh_sizes(config.parallel, num_ranks) : MeshSizes{};
-  return replay_step(trace.events(), load_hardware(hardware, mesh.ranks), mesh, config.model.kv_heads());
-}
-
 void print_replay(const StepReplay& replay, const std::string& hardware) {
   fmt::print("  one step of rank 0    {}; durations are modelled from {}, not measured\n",
              time_text(replay.step_seconds), hardware);
@@ -63,7 +58,7 @@ void inspect_config(const std::string& path, const std::vector<std::string>& ove
   const Config config = load_config(path, overrides, num_ranks);
   StepTrace trace;
   const DryRun dry = dry_run(config, num_ranks, hardware.empty() ? nullptr : &trace);
-  const StepReplay replay = hardware.empty() ? StepReplay{} : replay_of(config, num_ranks, hardware, trace);
+  const StepReplay replay = hardware.empty() ? StepReplay{} : replay_step(trace, config, num_ranks, hardware);
   if (as_json) {
     nlohmann::json out = {{"total_parameters", dry.model.total_parameters},
                           {"active_parameters", dry.model.active_parameters},

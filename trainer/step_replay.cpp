@@ -4,6 +4,8 @@
 #include <map>
 #include <utility>
 
+#include "trainer/layout.h"
+
 namespace sy {
 
 namespace {
@@ -98,6 +100,11 @@ StepReplay replay_step(const std::vector<StepEvent>& events, const Hardware& har
   Player player(hardware, mesh, kv_heads);
   player.play(events);
   return player.play(events);
+}
+
+StepReplay replay_step(const StepTrace& trace, const Config& config, int64_t num_ranks, const std::string& hardware) {
+  const MeshSizes mesh = num_ranks > 0 ? mesh_sizes(config.parallel, num_ranks) : MeshSizes{};
+  return replay_step(trace.events(), load_hardware(hardware, mesh.ranks), mesh, config.model.kv_heads());
 }
 
 }  // namespace sy

@@ -12,6 +12,7 @@
 
 #include "csrc/core/step_trace.h"
 #include "parallel/mesh.h"
+#include "trainer/config.h"
 #include "trainer/hardware.h"
 
 namespace sy {
@@ -38,5 +39,7 @@ struct StepReplay {
 // The events of rank 0 of a mesh.
 StepReplay replay_step(const std::vector<StepEvent>& events, const Hardware& hardware, const MeshSizes& mesh = {},
                        int64_t kv_heads = 0);
+// A dry run's trace (trainer/dry_run.h) of the same config and ranks, with the costs of a file.
+StepReplay replay_step(const StepTrace& trace, const Config& config, int64_t num_ranks, const std::string& hardware);
 
 }  // namespace sy

@@ -184,9 +184,15 @@ class UpcycledModel final : public TensorSource {
 
 }  // namespace
 
-void describe(UpcycleConfig& c, Fields& f) {
+void describe_own_keys(UpcycleConfig& c, Fields& f) {
   describe(c.recipe, f);
   f.field("method", c.method, "how dense blocks become experts", {.required = true});
+  f.field("hardware", c.hardware,
+          "a cost file (configs/hardware/): report the time of one step before and after, modelled; empty: do not");
+}
+
+void describe(UpcycleConfig& c, Fields& f) {
+  describe_own_keys(c, f);
   f.section("moe", "The MoE model to be made; keys as in a run's configuration.",
             [&](Fields& g) { describe(c.moe, g); });
   f.require(c.moe.is_moe(), "moe.num_experts", "is missing; the new model needs experts");
@@ -205,7 +211,8 @@ DerivationReport upcycle(const UpcycleConfig& config) {
                               .inputs = &inputs,
                               .config = target,
                               .source = &source,
-                              .write_lineage = [&](const std::string& path) { source.write_lineage(path); }});
+                              .write_lineage = [&](const std::string& path) { source.write_lineage(path); },
+                              .hardware = config.hardware});
 }
 
 int run_upcycle(int argc, char** argv, Comm& comm) {

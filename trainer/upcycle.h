@@ -13,9 +13,12 @@ namespace sy {
 struct UpcycleConfig {
   RecipeConfig recipe;
   Component<upcycling::Upcycling> method;
+  std::string hardware;
   MoeConfig moe;
 };
 void describe(UpcycleConfig& config, Fields& fields);
+// All but the section moe, which a run has as well.
+void describe_own_keys(UpcycleConfig& config, Fields& fields);
 
 // Writes recipe.output, or throws and leaves nothing; prints a report.
 DerivationReport upcycle(const UpcycleConfig& config);

@@ -10,6 +10,8 @@
 
 #include "csrc/io/safetensors.h"
 #include "tests/trainer/dense_toy.h"
+#include "trainer/hub_export.h"
+#include "trainer/hub_import.h"
 
 namespace sy::testing {
 namespace {
@@ -93,6 +95,39 @@ TEST(Upcycle, ARunFromTheResultTrains) {
   EXPECT_LT(curve[curve.size() - 2], curve[0]);
 }
 
+// Logits of the real vocabulary: a converted model pads it otherwise.
+std::vector<double> vocabulary_logits(ToyRun& toy) {
+  const std::vector<double> padded = logits_of(toy);
+  const auto columns = static_cast<size_t>(toy.config().model.padded_vocab_size());
+  std::vector<double> logits;
+  for (size_t i = 0; i < padded.size(); ++i)
+    if (i % columns < static_cast<size_t>(toy.config().model.vocab_size)) logits.push_back(padded[i]);
+  return logits;
+}
+
+TEST(Upcycle, AnExportedResultComesBackWithEqualLogits) {
+  struct Case {
+    const char* model_type;
+    std::string override, method, moe;
+    double bound = 0;  // Qwen3-MoE renormalises probabilities where we take a softmax of the selected: rounding
+  };
+  for (const Case& c : {Case{"qwen3_moe", "model.use_qk_norm=true", "drop_upcycling", moe_yaml(4, 2, 48, kAfter), 1e-5},
+                        Case{"mixtral", "model.use_qk_norm=false", "sparse_upcycling", moe_yaml(4, 2, 48, kAfter)},
+                        Case{"switchyard", "model.use_qk_norm=true", "shared_split",
+                             moe_yaml(6, 3, 12, kAfter, ", shared_expert_intermediate_size: 12")}}) {
+    SCOPED_TRACE(c.model_type);
+    const TempDir temp;
+    ToyRun dense(dense_toy_config({c.override}));
+    const std::string input = save_run(dense, temp.file("dense"));
+    upcycle(recipe_of<UpcycleConfig>(recipe_yaml(temp, input, c.method, c.moe)));
+    const CheckpointReader made(resolve_checkpoint(temp.file("moe")));
+    EXPECT_EQ(convert_checkpoint(made, temp.file("hub")).model_type, c.model_type);
+    import_model(open_hub_folder(temp.file("hub")), temp.file("back"));
+    const auto back = run_from(temp.file("back")), moe = run_from(temp.file("moe"));
+    EXPECT_LE(largest_difference(vocabulary_logits(*back), vocabulary_logits(*moe)), c.bound);
+  }
+}
+
 TEST(Upcycle, LineageNamesEveryNeuronsSourceAndTheRecordHashesIt) {
   const TempDir temp;
   ToyRun dense(dense_toy_config());
@@ -146,6 +181,23 @@ TEST(Upcycle, EqualInputsMixToTheDenseModel) {
   upcycle(recipe_of<UpcycleConfig>(
       recipe_yaml(temp, input + ", " + input, "branch_train_mix", moe_yaml(2, 2, 48, kAfter))));
   EXPECT_LT(largest_difference(logits_of(*run_from(temp.file("moe"))), logits_of(a)), 1e-5);
+}
+
+TEST(Upcycle, TheReportModelsAStepBeforeAndAfter) {
+  const TempDir temp;
+  ToyRun dense(dense_toy_config());
+  const std::string input = save_run(dense, temp.file("dense"));
+  const std::string recipe = recipe_yaml(temp, input, "sparse_upcycling", moe_yaml(4, 2, 48, kAfter));
+  const auto with = [&](const std::string& key) { return upcycle(recipe_of<UpcycleConfig>(recipe + key)); };
+  expect_user_error([&] { with("hardware: " + temp.file("none.yaml")); }, {temp.file("none.yaml")});
+  EXPECT_FALSE(std::filesystem::exists(temp.file("moe")));
+  const DerivationReport report = with("hardware: " SY_SOURCE_DIR "/configs/hardware/cpu_2_cores.yaml");
+  ASSERT_EQ(report.step_seconds.size(), 2u);
+  // Two experts of the dense width per token instead of one block.
+  EXPECT_GT(report.step_seconds[1], report.step_seconds[0]);
+  EXPECT_GT(report.step_seconds[0], 1e-6);
+  std::filesystem::remove_all(temp.file("moe"));
+  EXPECT_TRUE(with("").step_seconds.empty());
 }
 
 TEST(Upcycle, MistakesAreOneLineAndLeaveNothing) {
