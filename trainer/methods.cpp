@@ -9,6 +9,7 @@
 #include "csrc/moe/layer.h"
 #include "csrc/upcycling/upcycling.h"
 #include "trainer/config.h"
+#include "trainer/recipe_reference.h"
 
 namespace sy {
 
@@ -25,15 +26,16 @@ void list(const char* seam) {
 
 int run_methods(int argc, char** argv) {
   CLI::App app("List the registered methods of every seam", "switchyard methods");
-  bool reference = false;
+  bool reference = false, recipes = false;
   app.add_flag("--reference", reference, "print the configuration reference (Markdown) instead");
+  app.add_flag("--recipes", recipes, "print the reference of upcycling and merging recipes (Markdown) instead");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? 0 : 2;
   }
-  if (reference) {
-    fmt::print("{}", config_reference());
+  if (reference || recipes) {
+    fmt::print("{}", recipes ? recipe_reference() : config_reference());
     return 0;
   }
   list<moe::Router>("moe.router");
