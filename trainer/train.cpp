@@ -232,6 +232,7 @@ int Run::train() {
                  saved_step_, config_.logging.run_dir);
     return 0;
   }
+  if (first_step_ == 1 && t.eval_interval > 0 && !config_.checkpoint.pretrained_checkpoint.empty()) evaluate_now(0);
   int64_t step = first_step_;
   for (; step <= t.train_iters; ++step) {
     current_step_ = step;

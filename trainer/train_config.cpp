@@ -23,8 +23,11 @@ void describe(TrainConfig& c, Fields& f) {
   f.field("seq_length", c.seq_length, "tokens per sequence", {.min = 1, .max = kMaxBatch, .required = true});
   f.field("eval_iters", c.eval_iters, "global batches of the validation set per evaluation; 0: no evaluation",
           {.min = 0, .max = kMaxIters});
-  f.field("eval_interval", c.eval_interval, "steps between evaluations; 0: only after the last step",
-          {.min = 0, .max = kMaxIters, .active = c.eval_iters > 0, .active_when = "eval_iters is not 0"});
+  f.field(
+      "eval_interval", c.eval_interval,
+      "steps between evaluations, counted from before the first step in a run from given weights; 0: only after the "
+      "last step",
+      {.min = 0, .max = kMaxIters, .active = c.eval_iters > 0, .active_when = "eval_iters is not 0"});
   f.field("seed", c.seed, "of the initial weights, the order of the data and random routing", {.min = 0});
   f.field("dtype", c.dtype, {{"f32", ComputeType::kF32}, {"bf16", ComputeType::kBf16}, {"f64", ComputeType::kF64}},
           "element type of activations; bf16 keeps f32 master weights and sums, f64 is the reference on the CPU");
