@@ -88,6 +88,11 @@ void describe(Config& c, Fields& f) {
             "f64 runs on the CPU only; set device.type: cpu");
   f.require(c.comm.backend != CommBackend::kNccl || c.device.type == DeviceType::cuda, "comm.backend",
             "nccl carries GPU memory only; set device.type: cuda");
+  f.require(c.logging.expert_divergence_interval == 0 || c.moe.is_moe(), "logging.expert_divergence_interval",
+            "has no effect in a dense model; remove it");
+  f.require(c.logging.expert_divergence_interval == 0 || c.moe.expert_intermediate_sizes.empty(),
+            "logging.expert_divergence_interval",
+            "compares experts of one width; remove it or moe.expert_intermediate_sizes");
   require_schedule_fits(c, f);
 }
 

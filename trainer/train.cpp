@@ -17,6 +17,7 @@
 #include "trainer/dataset.h"
 #include "trainer/dry_run.h"
 #include "trainer/evaluate.h"
+#include "trainer/expert_divergence.h"
 #include "trainer/generate.h"
 #include "trainer/layout.h"
 #include "trainer/metrics.h"
@@ -67,6 +68,7 @@ class Run {
   StepReport one_step(int64_t step);
   FillMicroBatch micro_batches_of(int64_t step);
   void log_step(int64_t step, const StepReport& report);
+  void log_divergence(int64_t step);
   void evaluate_now(int64_t step);
   void save(int64_t step);
   int stop_not_finite(int64_t step, const StepReport& report);
@@ -232,6 +234,8 @@ int Run::train() {
                  saved_step_, config_.logging.run_dir);
     return 0;
   }
+  const int64_t divergence_interval = config_.logging.expert_divergence_interval;
+  if (first_step_ == 1 && divergence_interval > 0) log_divergence(0);
   if (first_step_ == 1 && t.eval_interval > 0 && !config_.checkpoint.pretrained_checkpoint.empty()) evaluate_now(0);
   int64_t step = first_step_;
   for (; step <= t.train_iters; ++step) {
@@ -246,6 +250,7 @@ int Run::train() {
     trained_tokens_ += report.batch_tokens;
     progress_->update(step, fmt::format("loss {:.4f}", report.lm_loss));
     if (step % config_.logging.log_interval == 0 || step == t.train_iters) log_step(step, report);
+    if (divergence_interval > 0 && (step % divergence_interval == 0 || step == t.train_iters)) log_divergence(step);
     if (t.eval_interval > 0 && step % t.eval_interval == 0 && step != t.train_iters) evaluate_now(step);
     const bool stop = report.stop_requests > 0;
     if (stop || (config_.checkpoint.save_interval > 0 && step % config_.checkpoint.save_interval == 0)) save(step);
@@ -297,6 +302,13 @@ void Run::log_step(int64_t step, const StepReport& report) {
   if (root()) metrics_->log(step, m);
   logged_seconds_ = 0;
   logged_tokens_ = 0;
+}
+
+void Run::log_divergence(int64_t step) {
+  Metrics m;
+  for (const LayerDivergence& d : expert_divergence(*ctx_, *decoder_))
+    m.emplace_back(fmt::format("moe/layer_{}/expert_divergence", d.layer), d.mean_cosine_distance);
+  if (root()) metrics_->log(step, m);
 }
 
 void Run::evaluate_now(int64_t step) {

@@ -139,6 +139,11 @@ void describe(CheckpointConfig& c, Fields& f) {
 void describe(LoggingConfig& c, Fields& f) {
   f.field("run_dir", c.run_dir, "folder for everything that the run writes; empty: runs/<name of the YAML file>");
   f.field("log_interval", c.log_interval, "steps between lines of metrics", {.min = 1, .max = kMaxIters});
+  f.field("expert_divergence_interval", c.expert_divergence_interval,
+          "steps between measurements of how far the experts of each layer have moved apart (moe/layer_i/"
+          "expert_divergence: the mean over pairs of experts of 1 - cosine of their weights), from before the first "
+          "step to after the last; 0: none",
+          {.min = 0, .max = kMaxIters});
   f.field("tensorboard", c.tensorboard, "also write TensorBoard event files");
 }
 

@@ -84,6 +84,7 @@ struct CheckpointConfig {
 struct LoggingConfig {
   std::string run_dir;
   int64_t log_interval = 10;
+  int64_t expert_divergence_interval = 0;
   bool tensorboard = true;
 
   bool operator==(const LoggingConfig&) const = default;

@@ -6,10 +6,7 @@
 
 #include <fmt/ranges.h>
 
-#include <functional>
-
-#include "tests/csrc/io/io_testing.h"
-#include "tests/parallel/mpi_main.h"
+#include "tests/trainer/rank_groups.h"
 #include "tests/trainer/toy_run.h"
 #include "trainer/checkpointing.h"
 #include "trainer/hub_export.h"
@@ -40,30 +37,6 @@ Config mesh_config(const MeshSizes& mesh, const Overrides& more) {
   all.insert(all.end(), more.begin(), more.end());
   return toy_config(all, mesh.ranks);
 }
-
-// Runs `work` on the first `ranks` ranks of the world, with a communicator of their own.
-void on_first_ranks(int64_t ranks, const std::function<void(Comm&)>& work) {
-  Comm& world = mpi_world();
-  const bool takes_part = world.rank() < ranks;
-  const auto comm = world.split(takes_part ? 0 : 1, world.rank(), "first ranks");
-  if (takes_part) work(*comm);
-  world.barrier();
-}
-
-// A folder that all ranks of the world see; rank 0 makes and deletes it.
-class SharedDir {
- public:
-  SharedDir() {
-    if (mpi_world().rank() == 0) own_ = std::make_unique<TempDir>();
-    path_ = mpi_world().broadcast_string(own_ ? own_->path() : "", 0);
-  }
-  ~SharedDir() { mpi_world().barrier(); }
-  std::string file(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::unique_ptr<TempDir> own_;
-  std::string path_;
-};
 
 std::string save(ToyRun& toy, const std::string& folder, int64_t step) {
   CheckpointState state;
