@@ -39,11 +39,31 @@ if has_mpi; then
   run=("${two_ranks[@]}")
   layout=(parallel.expert_model_parallel_size=2)
 fi
-"${run[@]}" train "$folder/moe/config.yaml" "${layout[@]}" train.train_iters=80 >"$folder/log" 2>&1 </dev/null ||
+"${run[@]}" train "$folder/moe/config.yaml" "${layout[@]}" train.train_iters=80 train.eval_interval=40 \
+  train.eval_iters=16 logging.expert_divergence_interval=80 >"$folder/log" 2>&1 </dev/null ||
   fail "$(tail -n 12 "$folder/log")"
 grep -q "^starting from the weights of $folder/moe/checkpoints/step_00000000$" "$folder/log" || fail "$(head "$folder/log")"
 awk -v a="$(summary "$folder/moe/run" eval_loss)" -v b="$of_moe" 'BEGIN { exit !(a > 0 && a < b) }' ||
   fail "held-out loss $(summary "$folder/moe/run" eval_loss) after training, $of_moe before"
+
+# metric STEP KEY: of the one line of that step that has it.
+metric() { sed -nE "s#^\{\"step\":$1,.*\"$2\":([^,}]+).*#\1#p" "$folder/moe/run/metrics.jsonl"; }
+awk -v a="$(metric 0 eval_loss)" -v b="$of_moe" 'BEGIN { d = a - b; exit !(a > 0 && d < 1e-5 && d > -1e-5) }' ||
+  fail "'$(metric 0 eval_loss)' before the first step, $of_moe by upcycle"
+awk -v a="$(metric 0 moe/layer_1/expert_divergence)" -v b="$(metric 80 moe/layer_1/expert_divergence)" \
+  'BEGIN { exit !(a != "" && a < 1e-20 && b > 1e-4) }' ||
+  fail "divergence '$(metric 0 moe/layer_1/expert_divergence)' of copies, '$(metric 80 moe/layer_1/expert_divergence)' after training"
+
+echo "--- compared with the dense run"
+if command -v python3 >/dev/null; then
+  scripts/compare_runs "$folder/dense" "$folder/moe/run" --switchyard "$switchyard" --out "$folder/comparison" >"$folder/out" || fail "$(cat "$folder/out")"
+  grep -qE '^\| run \| .* \| 80 \| [0-9.]+ \| .* \| 0\.0000 \| 0\.[0-9]+ \|$' "$folder/comparison/table.md" || fail "$(cat "$folder/comparison/table.md")"
+  grep -qE '^Lowest held-out loss: (dense|run), [0-9.]+ nats per token below (dense|run)\.' "$folder/comparison/table.md" || fail "$(cat "$folder/comparison/table.md")"
+  [[ $(grep -c '<polyline' "$folder/comparison/curves.svg") -eq 4 ]] || fail "two curves of each run"
+  status=0
+  scripts/compare_runs "$folder/nowhere" --out "$folder/comparison" >"$folder/out" 2>&1 || status=$?
+  [[ $status -eq 2 && $(wc -l <"$folder/out") -eq 1 ]] || fail "exit code $status: $(cat "$folder/out")"
+fi
 
 echo "--- merged with a second dense model"
 "$switchyard" train "$config" "${dense[@]}" train.seed=5 "logging.run_dir=$folder/second" >"$folder/log" 2>&1 ||
