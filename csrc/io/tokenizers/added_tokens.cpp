@@ -33,7 +33,7 @@ std::vector<AddedToken> read_added_tokens(const Component& root) {
 }
 
 AddedTokens::AddedTokens(const std::vector<AddedToken>& tokens, bool normalized, const Normalizer& normalizer)
-    : word_character_(R"([\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200c}\x{200d}])", "single_word") {
+    : word_character_(R"([\p{Alphabetic}\p{L}\p{M}\p{Nd}\p{Pc}\x{200c}\x{200d}])", "single_word") {
   for (const AddedToken& token : tokens) {
     if (token.normalized != normalized) continue;
     std::string storage;

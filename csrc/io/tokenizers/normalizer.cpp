@@ -1,32 +1,10 @@
 #include "csrc/io/tokenizers/normalizer.h"
 
-#include <utf8proc.h>
-
-#include <algorithm>
-#include <cstdlib>
-#include <memory>
-
 #include "csrc/io/tokenizers/component.h"
+#include "csrc/io/tokenizers/nfc.h"
 #include "csrc/io/tokenizers/pattern.h"
 
 namespace sy {
-namespace {
-
-std::string compose(std::string_view text) {
-  // Below U+0300, whose first byte is 0xCC, nothing composes or decomposes.
-  if (std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0xCC; }))
-    return std::string(text);
-  utf8proc_uint8_t* composed = nullptr;
-  const auto bytes =
-      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
-                   &composed, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
-  SY_CHECK(bytes >= 0, "NFC of {} bytes: {}", text.size(), utf8proc_errmsg(bytes));
-  const std::unique_ptr<utf8proc_uint8_t, void (*)(void*)> owner(composed, std::free);
-  return {reinterpret_cast<const char*>(composed), static_cast<std::size_t>(bytes)};
-}
-
-}  // namespace
-
 Normalizer::Normalizer(const Component& component) {
   if (!component.is_null()) add(component);
 }
@@ -38,7 +16,7 @@ void Normalizer::add(const Component& component) {
     for (const Component& child : component.children("normalizers")) add(child);
   } else if (type == "NFC") {
     component.allow({});
-    steps_.emplace_back(compose);
+    steps_.emplace_back(nfc);
   } else if (type == "Prepend") {
     component.allow({"prepend"});
     steps_.emplace_back([prefix = component.get<std::string>("prepend")](std::string_view text) {

@@ -1,5 +1,5 @@
 // Normalizers of tokenizer.json: what happens to text before it is cut into words. Supported: NFC, Prepend, Replace,
-// Sequence. Unicode's canonical composition comes from utf8proc.
+// Sequence.
 #pragma once
 
 #include <functional>

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "csrc/core/check.h"
+#include "csrc/io/tokenizers/unicode_additions.h"
 #include "csrc/io/tokenizers/utf8.h"
 
 namespace sy {
@@ -75,15 +76,34 @@ class Translation {
     } else if (c == 'u' && at_ + 6 <= in_.size()) {
       out_ += "\\x{" + std::string(in_.substr(at_ + 2, 4)) + "}";
       at_ += 6;
-    } else if ((c == 'p' || c == 'P' || c == 'x') && at_ + 2 < in_.size() && in_[at_ + 2] == '{') {
-      const std::size_t end = in_.find('}', at_);
+    } else if ((c == 'p' || c == 'P' || c == 'x') && at_ + 2 < in_.size()) {
+      const bool in_braces = in_[at_ + 2] == '{';
+      const std::size_t end = in_braces ? in_.find('}', at_) : at_ + 2;
       if (end == std::string_view::npos) refuse("a '{' without its '}'");
-      copy(end + 1 - at_);
-    } else if (std::string_view("pPxdDrntf").find(c) != std::string_view::npos || !std::isalnum(c)) {
+      if (c == 'x') return copy(in_braces ? end + 1 - at_ : 2);
+      std::string_view name = in_.substr(at_ + 2, end + 1 - at_ - 2);
+      if (in_braces) name = name.substr(1, name.size() - 2);
+      const bool is_inverted = name.starts_with('^');
+      property(name.substr(is_inverted ? 1 : 0), (c == 'P') != is_inverted, in_class);
+      at_ = end + 1;
+    } else if (c == 'd' || c == 'D') {
+      property("Nd", c == 'D', in_class);
+      at_ += 2;
+    } else if (std::string_view("rntf").find(c) != std::string_view::npos || !std::isalnum(c)) {
       copy(1);
       copy(read_code_point(in_, at_).bytes);
     } else {
       refuse(fmt::format("'\\{}'", c));
+    }
+  }
+  void property(std::string_view name, bool negated, bool in_class) {
+    const std::string additions = unicode_additions(name);
+    if (additions.empty() || (negated && in_class)) {
+      out_ += fmt::format("\\{}{{{}}}", negated ? 'P' : 'p', name);
+    } else if (in_class) {
+      out_ += fmt::format("\\p{{{}}}{}", name, additions);
+    } else {
+      out_ += fmt::format("[{}\\p{{{}}}{}]", negated ? "^" : "", name, additions);
     }
   }
   void character_class() {

@@ -5,8 +5,8 @@
 //   \uHHHH       \x{HHHH}
 //   ^ $          match at every line
 //   \w \b \h \v, [a[b]], [a&&b]   mean something else in PCRE2: refused
-// Properties such as \p{L} are those of PCRE2's Unicode version (14 for 10.42); characters that a later version
-// assigned, such as U+11BC0, are cut differently by a library that knows them.
+//   \p{L} \d     with the characters that Unicode 15 to 16 added (unicode_additions.h); as \P{L} inside of a class, and
+//                for properties other than general categories, without them
 // (?i:...) agrees for the contractions that these files hold: no single character folds to two of their letters.
 #pragma once
 

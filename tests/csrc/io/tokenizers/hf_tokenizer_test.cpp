@@ -98,8 +98,8 @@ TEST_P(GoldenTokenizer, AWordOfAMegabyteTakesNoQuadraticTime) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Forms, GoldenTokenizer,
-                         ::testing::Values("gpt2", "prefix_space", "llama3", "qwen2", "deepseek", "smollm", "behaviors",
-                                           "llama2", "mistral", "metaspace"),
+                         ::testing::Values("gpt2", "prefix_space", "llama3", "llama4", "qwen2", "qwen3", "deepseek",
+                                           "smollm", "behaviors", "llama2", "mistral", "metaspace"),
                          [](const auto& info) { return info.param; });
 
 bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }

@@ -39,10 +39,23 @@ TEST(TokenizerRegex, CaseFoldingReachesUnicodesLongSAndNoPairs) {
   EXPECT_EQ(matches("(?i:'s|'re)", "'S'RE'\u017f'\ufb06"), (Strings{"'S", "'RE", "'\u017f"}));
 }
 
+// U+A7DA and U+A7DB are a letter in both cases, U+1E4F0 is a digit, U+1B7F a punctuation sign: Unicode 15 and 16.
+TEST(TokenizerRegex, CharactersOfUnicode16HaveTheirCategories) {
+  const std::string text = "a\ua7da\ua7db\U0001e4f0\u1b7f.";
+  EXPECT_EQ(matches(R"(\p{L}+)", text), Strings{"a\ua7da\ua7db"});
+  EXPECT_EQ(matches(R"(\pL+)", text), Strings{"a\ua7da\ua7db"});
+  EXPECT_EQ(matches(R"([\p{Lu}_])", text), Strings{"\ua7da"});
+  EXPECT_EQ(matches(R"(\p{Ll}\p{Lu}\p{Ll}\d\p{P}{2})", text), Strings{text});
+  EXPECT_EQ(matches(R"([^\s\p{L}\p{N}]+)", text), Strings{"\u1b7f."});
+  EXPECT_EQ(matches(R"(\P{L}+)", text), Strings{"\U0001e4f0\u1b7f."});
+  EXPECT_EQ(matches(R"(\p{^L}\D+)", text), Strings{"\U0001e4f0\u1b7f."});
+  EXPECT_EQ(matches(R"([\p{N}]{1,3}+.)", text), Strings{"\U0001e4f0\u1b7f"});
+}
+
 TEST(TokenizerRegex, EmptyMatchesGoOn) { EXPECT_EQ(matches("b*", "\u00e9b"), (Strings{"", "b", ""})); }
 
 TEST(TokenizerRegex, WhatOnigurumaReadsDifferentlyIsRefusedWithItsPlace) {
-  for (const char* pattern : {R"(\w+)", R"(\h)", R"(a\b)", "[a[b]]", "[a&&b]", "[a", "(a))", "a\\"}) {
+  for (const char* pattern : {R"(\w+)", R"(\h)", R"(a\b)", "[a[b]]", "[a&&b]", "[a", "(a))", "a\\", R"(\p{L)"}) {
     try {
       Regex(pattern, "t.json: here");
       ADD_FAILURE() << pattern;
