@@ -1,7 +1,8 @@
 """Tiny tokenizers of each published form, and what the `tokenizers` library makes of difficult texts with them.
 
-Writes tests/golden/tokenizers/<form>.json (a tokenizer.json), texts.json, and <form>.expected.json with, for each text,
-the ids, and, for seeded random ids, the decoded text (special tokens kept). A tokenizer that is there already is kept:
+Writes tests/golden/tokenizers/<form>.json (a tokenizer.json), texts.json, broken.json (hexadecimal), and
+<form>.expected.json with, for each text and each broken one, read with errors="replace", the ids, and, for seeded random
+ids, the decoded text (special tokens kept). A tokenizer that is there already is kept:
 the library's training breaks ties differently from run to run.
 """
 
@@ -78,6 +79,17 @@ TEXTS = [
     # Composition: marks that the library's Unicode 9 does not know, Hangul with and without a final consonant.
     "e\U0001e08f\u0301 e\u0301\u1df9\u0316 \U00011935\U00011930 q\u0307\u0323\u0301 "
     "\ud558\u11a7\u11ab \u212b \u0438\u0306",
+]
+
+# Bytes that are not UTF-8: overlong, surrogates, above U+10FFFF, cut off, out of place, and the same in a text.
+BROKEN = [bytes.fromhex(b) for b in (
+    "c0af e080bf f0808080 eda080 edbfbf f4908080 f5808080ff f09f98 e282 e4b8 efbf c3 ff80bf c328 e2e282ac 61ff2062e28220"
+).split()] + [  # fmt: skip
+    "Größe — 日本語 😀 é".encode()[:-1],
+    "Größe — 日本語 😀 é".encode("utf-16-le"),
+    "Größe und Maße".encode("latin-1"),
+    "Все счастливые".encode("koi8-r"),
+    b"it\xe2\x80\x99s 12\xf03 \xe6\x97\xa5\xe6\x9c <s>\xa0<|endoftext|>\x80 \xcc\x81",
 ]
 
 ADDED = [
@@ -218,6 +230,7 @@ def write(path, value):
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
     write(OUT / "texts.json", TEXTS)
+    write(OUT / "broken.json", [broken.hex() for broken in BROKEN])
     for form, make in FORMS.items():
         file = OUT / f"{form}.json"
         if file.exists():
@@ -232,6 +245,10 @@ def main():
             OUT / f"{form}.expected.json",
             {
                 "ids": [tokenizer.encode(text, add_special_tokens=False).ids for text in TEXTS],
+                "broken_ids": [
+                    tokenizer.encode(broken.decode("utf-8", errors="replace"), add_special_tokens=False).ids
+                    for broken in BROKEN
+                ],
                 "special": tokenizer.encode("a").ids,
                 "random_ids": random_ids,
                 "random_texts": [tokenizer.decode(ids, skip_special_tokens=False) for ids in random_ids],
