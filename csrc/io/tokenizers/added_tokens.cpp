@@ -7,17 +7,6 @@
 #include "csrc/io/tokenizers/utf8.h"
 
 namespace sy {
-namespace {
-
-// Where the code point that ends at `end` begins.
-std::size_t previous_begin(std::string_view text, std::size_t end) {
-  do --end;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80);
-  return end;
-}
-
-}  // namespace
-
 std::vector<AddedToken> read_added_tokens(const Component& root) {
   std::vector<AddedToken> tokens;
   if (!root.json.contains("added_tokens")) return tokens;
@@ -62,7 +51,7 @@ bool AddedTokens::stands_alone(std::string_view text, std::size_t begin, std::si
     word_character_.for_each(neighbour, [&](std::size_t, std::size_t) { alone = false; });
   };
   if (begin > 0) {
-    const std::size_t before = previous_begin(text, begin);
+    const std::size_t before = previous_code_point(text, begin);
     look(text.substr(before, begin - before));
   }
   if (end < text.size()) look(text.substr(end, read_code_point(text, end).bytes));
@@ -86,7 +75,7 @@ void AddedTokens::cut(std::string_view text, std::vector<TextPart>& parts) const
     if (token->single_word && !stands_alone(text, begin, end)) continue;
     if (token->lstrip) {
       while (begin > done) {
-        const std::size_t before = previous_begin(text, begin);
+        const std::size_t before = previous_code_point(text, begin);
         if (!is_white_space(read_code_point(text, before).value)) break;
         begin = before;
       }

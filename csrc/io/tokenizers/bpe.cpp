@@ -32,6 +32,9 @@ const MergeTable::Merge* MergeTable::find(int32_t left, int32_t right) const {
 
 namespace {
 
+// Up to this many symbols looking at every pair again costs less than keeping a heap.
+constexpr std::size_t kShort = 24;
+
 std::pair<std::string, std::string> read_merge(const Component& merge) {
   if (merge.json.is_array() && merge.json.size() == 2 && merge.json[0].is_string() && merge.json[1].is_string())
     return {merge.json[0].get<std::string>(), merge.json[1].get<std::string>()};
@@ -83,18 +86,35 @@ Bpe::Bpe(const Component& model, bool byte_level)
     if (unk_ < 0) user_error("{}: the unk_token '{}' is not in the vocabulary", model.place(), unk);
   }
 
+  read_merges(model, written);
+}
+
+void Bpe::read_merges(const Component& model, const Vocabulary& written) {
   const nlohmann::json& merges = model.at("merges");
   if (!merges.is_array()) user_error("{}: 'merges' is not a list", model.place());
+  const auto stands_for_others = [&](int32_t token) {
+    return token == unk_ || (byte_fallback_ && std::count(byte_tokens_.begin(), byte_tokens_.end(), token) > 0);
+  };
   merges_ = MergeTable(merges.size());
+  std::vector<std::pair<int32_t, int32_t>> joints;
   for (std::size_t rank = 0; rank < merges.size(); ++rank) {
     const Component merge{merges[rank], model.file, fmt::format("{}.merges[{}]", model.path, rank)};
     const auto [left, right] = read_merge(merge);
     const int32_t l = find_token(written, left), r = find_token(written, right),
                   both = find_token(written, left + right);
-    if (l < 0 || r < 0 || both < 0)
+    if (l < 0 || r < 0 || both < 0 || left.empty() || right.empty())
       user_error("{}: a part of '{}' + '{}' or the two together is not in the vocabulary", merge.place(), left, right);
     merges_.insert(l, r, {static_cast<int32_t>(rank), both});
+    if (stands_for_others(l) || stands_for_others(r)) has_joints_ = false;
+    // A character without a token is never there to be merged.
+    const int32_t last = find_token(written, std::string_view(left).substr(previous_code_point(left, left.size())));
+    const int32_t first = find_token(written, std::string_view(right).substr(0, read_code_point(right, 0).bytes));
+    if (last >= 0 && first >= 0) joints.emplace_back(last, first);
   }
+  std::sort(joints.begin(), joints.end());
+  joints.erase(std::unique(joints.begin(), joints.end()), joints.end());
+  joints_ = MergeTable(joints.size());
+  for (const auto& [last, first] : joints) joints_.insert(last, first, {});
 }
 
 void Bpe::encode(std::string_view word, Workspace& workspace, std::vector<int32_t>& ids) const {
@@ -111,25 +131,37 @@ void Bpe::encode(std::string_view word, Workspace& workspace, std::vector<int32_
   if (whole >= 0) {
     ids.push_back(whole);
   } else {
+    const std::vector<int32_t>& tokens = workspace.tokens_;
     std::vector<Symbol>& symbols = workspace.symbols_;
-    start_symbols(word, symbols);
-    // Below this looking at every pair again costs less than keeping a heap.
-    constexpr std::size_t kShort = 24;
-    symbols.size() <= kShort ? merge_short(symbols) : merge_long(workspace);
-    for (const Symbol& symbol : symbols)
-      if (symbol.token >= 0) ids.push_back(symbol.token);
+    start_tokens(word, workspace.tokens_);
+    for (std::size_t at = 0; at < tokens.size();) {
+      const std::size_t end = tokens.size() <= kShort ? tokens.size() : end_of_stretch(tokens, at);
+      symbols.clear();
+      for (; at < end; ++at) symbols.push_back({tokens[at], -1, -1});
+      symbols.size() <= kShort ? merge_short(symbols) : merge_long(workspace);
+      for (const Symbol& symbol : symbols)
+        if (symbol.token >= 0) ids.push_back(symbol.token);
+    }
   }
-  const std::size_t tokens = ids.size() - begin;
-  if (entry == nullptr || tokens > Workspace::kCachedTokens) return;
+  const std::size_t num_ids = ids.size() - begin;
+  if (entry == nullptr || num_ids > Workspace::kCachedTokens) return;
   std::memcpy(entry->word, word.data(), word.size());
   std::copy(ids.begin() + static_cast<std::ptrdiff_t>(begin), ids.end(), entry->ids);
   entry->bytes = static_cast<uint8_t>(word.size());
-  entry->tokens = static_cast<uint8_t>(tokens);
+  entry->tokens = static_cast<uint8_t>(num_ids);
 }
 
-void Bpe::start_symbols(std::string_view word, std::vector<Symbol>& symbols) const {
-  symbols.clear();
-  const auto add = [&](int32_t token) { symbols.push_back({token, -1, -1}); };
+// Where the first place after tokens[begin] is that no merge reaches across.
+std::size_t Bpe::end_of_stretch(const std::vector<int32_t>& tokens, std::size_t begin) const {
+  if (!has_joints_) return tokens.size();
+  std::size_t end = begin + 1;
+  while (end < tokens.size() && joints_.find(tokens[end - 1], tokens[end]) != nullptr) ++end;
+  return end;
+}
+
+void Bpe::start_tokens(std::string_view word, std::vector<int32_t>& tokens) const {
+  tokens.clear();
+  const auto add = [&](int32_t token) { tokens.push_back(token); };
   if (byte_level_) {
     for (const char c : word)
       if (const int32_t token = byte_tokens_[static_cast<unsigned char>(c)]; token >= 0 || unk_ >= 0)

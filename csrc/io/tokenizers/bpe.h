@@ -1,6 +1,7 @@
 // Byte pair encoding: a word's characters (or bytes) become tokens, then of all neighbouring pairs that have a merge
 // the one of lowest rank, leftmost first, becomes one token, until none has. O(n log n) in the word's length; words of
-// up to 24 bytes are remembered.
+// up to 24 bytes are remembered. Long words, such as the whole texts of Llama 2, are cut between characters that no
+// merge reaches across, as its merges never do from a letter to the sign for a space.
 #pragma once
 
 #include <cstdint>
@@ -49,7 +50,9 @@ class Bpe {
   struct Symbol {
     int32_t token, previous, next;
   };
-  void start_symbols(std::string_view word, std::vector<Symbol>& symbols) const;
+  void read_merges(const Component& model, const Vocabulary& written);  // written: tokens as in the file
+  void start_tokens(std::string_view word, std::vector<int32_t>& tokens) const;
+  std::size_t end_of_stretch(const std::vector<int32_t>& tokens, std::size_t begin) const;
   void merge_short(std::vector<Symbol>& symbols) const;
   void merge_long(Workspace& workspace) const;
 
@@ -58,6 +61,9 @@ class Bpe {
   int32_t unk_ = -1;
   std::vector<int32_t> byte_tokens_;  // of the 256 bytes; -1 where there is none
   MergeTable merges_{0};
+  // The last character of a merge's left part and the first of its right part: only there do merges reach across.
+  MergeTable joints_{0};
+  bool has_joints_ = true;  // false if a merge has a part that may start otherwise than as its characters
 };
 
 class Bpe::Workspace {
@@ -80,7 +86,8 @@ class Bpe::Workspace {
     }
   };
   std::vector<Entry> cache_;
-  std::vector<Symbol> symbols_;
+  std::vector<int32_t> tokens_;  // of the whole word, before merges
+  std::vector<Symbol> symbols_;  // of the stretch being merged
   std::vector<Candidate> heap_;
 };
 

@@ -38,6 +38,12 @@ CodePoint read_code_point(std::string_view text, std::size_t at) {
   return {value, length, true, false};
 }
 
+std::size_t previous_code_point(std::string_view text, std::size_t end) {
+  do --end;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80);
+  return end;
+}
+
 std::string_view repair_utf8(std::string_view text, std::string& storage) {
   bool is_copied = false;
   std::size_t copied = 0, at = 0;

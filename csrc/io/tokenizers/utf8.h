@@ -19,6 +19,9 @@ struct CodePoint {
 // The code point that starts at text[at]; at < text.size().
 CodePoint read_code_point(std::string_view text, std::size_t at);
 
+// Where the code point begins that ends at `end`; 0 < end <= text.size(), valid UTF-8.
+std::size_t previous_code_point(std::string_view text, std::size_t end);
+
 // `text` itself if it is valid UTF-8; otherwise a copy in `storage` in which every maximal broken part is one U+FFFD,
 // as the "replace" error handlers of Python and Rust do.
 std::string_view repair_utf8(std::string_view text, std::string& storage);

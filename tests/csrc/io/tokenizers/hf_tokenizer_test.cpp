@@ -1,6 +1,7 @@
 // Against tests/golden/tokenizers: what the `tokenizers` library made of the same files and texts.
 #include "csrc/io/tokenizers/hf_tokenizer.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -128,6 +129,24 @@ TEST(HfTokenizer, DecodeInvertsEncodeForValidText) {
     }
     EXPECT_GT(num_texts, 15);
   }
+}
+
+// Such a file could be written: its merges take in the tokens of bytes, whose names are not their characters.
+TEST(HfTokenizer, LongWordsMergeAcrossBytesOfCharactersWithoutAToken) {
+  nlohmann::json file = read_json("llama2.json");
+  file["normalizer"] = nullptr;
+  file["added_tokens"] = nlohmann::json::array({});
+  file["model"]["vocab"] = {{"<unk>", 0}, {"</s>", 1}, {"a", 2}, {"b", 3}, {"a<0x0A>", 4}, {"a<0x0A>b", 5}};
+  for (int byte = 0; byte < 256; ++byte) file["model"]["vocab"][fmt::format("<0x{:02X}>", byte)] = 6 + byte;
+  file["model"]["merges"] = {"a <0x0A>", "a<0x0A> b"};
+  file["post_processor"] = nullptr;
+  const std::string path = ::testing::TempDir() + "bytes_in_merges.json";
+  std::ofstream(path) << file;
+  const auto tokenizer = make_tokenizer(path);
+  std::string word;
+  for (int i = 0; i < 30; ++i) word += "a\nb";
+  EXPECT_EQ(tokenizer->encode(word), std::vector<int32_t>(30, 5));
+  EXPECT_EQ(tokenizer->encode("ba\nba\n\n"), (std::vector<int32_t>{3, 5, 4, 6 + '\n'}));
 }
 
 TEST(HfTokenizer, TheEndOfDocumentDecodesToNothingAndHasNoBytes) {

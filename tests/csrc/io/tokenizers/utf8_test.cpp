@@ -27,6 +27,13 @@ TEST(Utf8, EachMaximalBrokenPartIsOneReplacementCharacter) {
   EXPECT_EQ(repaired("\xe1\x80\xe2\xf0\x91\x92\xf1\xbf\x41"), kBad + kBad + kBad + kBad + "A");
 }
 
+TEST(Utf8, ThePreviousCodePointBeginsAtItsFirstByte) {
+  const std::string text = "a\xe2\x82\xac\xf0\x9f\x98\x80";
+  EXPECT_EQ(previous_code_point(text, 8), 4u);
+  EXPECT_EQ(previous_code_point(text, 4), 1u);
+  EXPECT_EQ(previous_code_point(text, 1), 0u);
+}
+
 TEST(Utf8, OnlyABeginningThatMayGoOnIsAnUnfinishedTail) {
   EXPECT_EQ(unfinished_tail(""), 0u);
   EXPECT_EQ(unfinished_tail("a\xe2\x82\xac"), 0u);
