@@ -5,8 +5,8 @@
 Real text: documentation (english), message catalogues of gettext (german, russian, chinese, other_languages), source
 code (code). Made text, from fixed seeds: every code point between other characters (code_points), emoji sequences,
 combining marks and decomposed text, control and format characters, white space, numbers and contractions, special
-tokens and what resembles them, long words, broken UTF-8. The same machine gives the same bytes. Fails if there is less
-than 20 MB in all or nothing of a kind.
+tokens and what resembles them, long words, broken UTF-8. The same commit on the same machine gives the same bytes.
+Fails if there is less than 20 MB in all or nothing of a kind.
 """
 
 import argparse
@@ -237,8 +237,8 @@ def main():
     real = {"english": english(), **{kind: catalogue(*which) for kind, which in CATALOGUES.items()}, "code": code()}
     empty = [kind for kind, text in real.items() if not text]
     if empty:
-        sys.exit(f"tokenizer_corpus: this machine has no text for {', '.join(empty)}: gettext catalogues are looked for "
-                 "in /usr/share/locale, documentation in /usr/share/doc, both in Python's packages")
+        sys.exit(f"tokenizer_corpus: no text for {', '.join(empty)}: gettext catalogues are looked for in "
+                 "/usr/share/locale, documentation in /usr/share/doc, both in Python's packages")  # fmt: skip
     texts = list(real.values())
     made = {"code_points": code_points(), "emoji": emoji(), "combining": combining(*texts), "control": control(),
             "white_space": white_space(), "numbers": numbers(), "special": special(), "long_words": long_words(*texts)}
