@@ -79,6 +79,8 @@ TEXTS = [
     # Composition: marks that the library's Unicode 9 does not know, Hangul with and without a final consonant.
     "e\U0001e08f\u0301 e\u0301\u1df9\u0316 \U00011935\U00011930 q\u0307\u0323\u0301 "
     "\ud558\u11a7\u11ab \u212b \u0438\u0306",
+    # Unicode 17: a digit and a number letter, which only the pre-tokenizer Digits knows.
+    "'\U00011de0's x\U00011de1\U00011de2y 7\U00016ff47",
 ]
 
 # Bytes that are not UTF-8: overlong, surrogates, above U+10FFFF, cut off, out of place, and the same in a text.

@@ -11,6 +11,9 @@ namespace {
 constexpr std::string_view kGpt2Pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
+// The library asks Rust here and not Oniguruma: \p{N} of Unicode 17.
+constexpr std::string_view kDigitsPattern = R"([\p{N}\x{11de0}-\x{11de9}\x{16ff4}-\x{16ff6}])";
+
 enum class SplitBehavior { kRemoved, kIsolated, kMergedWithPrevious, kMergedWithNext, kContiguous };
 
 SplitBehavior parse_behavior(const Component& component) {
@@ -106,7 +109,7 @@ void PreTokenizer::add(const Component& component) {
   } else if (type == "Digits") {
     component.allow({"individual_digits"});
     const bool individual = component.get("individual_digits", false);
-    stages_.emplace_back(Split(Pattern(Regex(R"(\p{N})", component.place())),
+    stages_.emplace_back(Split(Pattern(Regex(kDigitsPattern, component.place())),
                                individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous));
   } else if (type == "ByteLevel") {
     add_byte_level(component);
