@@ -113,6 +113,12 @@ TYPED_TEST(GateWeight, VanishedScoresWeighZeroInsteadOfNaN) {
   EXPECT_EQ(c.forward(std::vector<A>{0, 0}), (std::vector<A>{0, 0}));
 }
 
+TYPED_TEST(GateWeight, SoftmaxOfFarLogitsNeitherOverflowsNorVanishes) {
+  using A = TypeParam;
+  const Case c{{{0, 0, 1, 1}, {0, 1, 0, 1}}, 2, 2, 2, GateWeightMode::kSoftmax};
+  EXPECT_EQ(c.forward(std::vector<A>{1000, 2000, -2000, -1000}), (std::vector<A>{0, 1, 0, 1}));
+}
+
 TEST(GateWeightBackward, EveryModeMatchesCentralDifferences) {
   constexpr int64_t T = 6, E = 70, K = 4;
   std::vector<double> score = random_normal<double>(T * E, 1);
