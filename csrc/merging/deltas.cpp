@@ -5,6 +5,8 @@
 #include <numeric>
 
 #include "csrc/core/check.h"
+#include "csrc/io/file.h"
+#include "kernels/philox.h"
 
 namespace sy::merging {
 
@@ -40,9 +42,13 @@ void trim(std::vector<double>& delta_n, double kept_share) {
   for (auto dropped = order.begin() + kept; dropped != order.end(); ++dropped) delta_n[*dropped] = 0;
 }
 
-void drop_and_rescale(std::vector<double>& delta_n, double drop_rate, const Philox& stream) {
-  for (size_t j = 0; j < delta_n.size(); ++j)
-    delta_n[j] = stream.uniform(j) < drop_rate ? 0 : delta_n[j] / (1 - drop_rate);
+void drop_and_rescale(Vectors& deltas, double drop_rate, const std::string& name, uint64_t seed) {
+  const uint64_t key = xxh64(name.data(), std::ssize(name));
+  for (size_t i = 0; i < deltas.size(); ++i) {
+    const Philox stream = Philox::keyed(seed, key, i, 0, RngPurpose::kInit);
+    for (size_t j = 0; j < deltas[i].size(); ++j)
+      deltas[i][j] = stream.uniform(j) < drop_rate ? 0 : deltas[i][j] / (1 - drop_rate);
+  }
 }
 
 std::vector<int8_t> elected_signs(const Vectors& v) {

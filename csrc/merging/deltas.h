@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "csrc/merging/merging.h"
-#include "kernels/philox.h"
 
 namespace sy::merging {
 
@@ -19,8 +18,9 @@ Vectors deltas(const MergeSet& set);
 
 // Keeps the floor(kept_share n) elements of largest magnitude, of equal ones the first; zeroes the others.
 void trim(std::vector<double>& delta_n, double kept_share);
-// Zeroes each element with probability `drop_rate` and divides the others by 1 - drop_rate.
-void drop_and_rescale(std::vector<double>& delta_n, double drop_rate, const Philox& stream);
+// Zeroes each element with probability `drop_rate` and divides the others by 1 - drop_rate; every input has a mask of
+// its own, keyed by the seed, the tensor's name and the input's place.
+void drop_and_rescale(Vectors& deltas, double drop_rate, const std::string& name, uint64_t seed);
 
 // The sign of sum_i v_i per element; where that is zero, the sign of most elements (positive if they balance).
 std::vector<int8_t> elected_signs(const Vectors& v);

@@ -2,10 +2,8 @@
 //
 //   m ~ Bernoulli(1 - drop_rate);   tau_i = m (theta_i - theta_0) / (1 - drop_rate);   theta = theta_0 + lambda sum_i
 //   tau_i
-// The mask is keyed by the seed, the tensor's name and the input's place in the list. Differs from the paper: of what
-// may follow the dropping only task arithmetic is here.
+// Differs from the paper: nothing; TIES after the dropping is dare_ties.
 #include "csrc/core/registry.h"
-#include "csrc/io/file.h"
 #include "csrc/merging/deltas.h"
 
 namespace sy::merging {
@@ -23,9 +21,7 @@ class Dare final : public Merging {
   bool needs_base() const override { return true; }
   std::vector<double> merge(const MergeSet& set) const override {
     Vectors tau = deltas(set);
-    const uint64_t name = xxh64(set.name.data(), std::ssize(set.name));
-    for (size_t i = 0; i < tau.size(); ++i)
-      drop_and_rescale(tau[i], config_.drop_rate, Philox::keyed(seed_, name, i, 0, RngPurpose::kInit));
+    drop_and_rescale(tau, config_.drop_rate, set.name, seed_);
     return linear(tau, std::vector<double>(tau.size(), config_.lambda), set.base_n);
   }
 

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "csrc/core/registry.h"
@@ -60,11 +61,29 @@ TEST(Merging, TiesTakesTheMajoritySignWhereASumIsZeroAndTrimsTiesToTheLowerIndex
   expect_close(disjoint_merge({{1, 0}}, {-1, 1}, Disjoint::kMean), {0, 0});
 }
 
+TEST(Merging, DareTiesWithoutDroppingSumsOrAveragesWhatHasTheElectedSign) {
+  const MergeSet set{.name = "w", .base_n = {1, 1, 1}, .inputs = {{4, 0, 3}, {2, -1, 0}, {-1, 2, -3}}};
+  expect_close(merged("{type: dare_ties, drop_rate: 0, lambda: 0.5}", set), {3, -.5, -1.5});
+  expect_close(merged("{type: dare_ties, drop_rate: 0, lambda: 0.5, merge: mean}", set), {2, .25, -.25});
+}
+
+// Two opposite differences cancel where both are kept, unless one sign is elected.
+TEST(Merging, DareTiesNeverAddsDifferencesOfOppositeSigns) {
+  const MergeSet set{.name = "w",
+                     .base_n = std::vector<double>(256, 0),
+                     .inputs = {std::vector<double>(256, 1), std::vector<double>(256, -1)}};
+  const std::vector<double> merge = merged("{type: dare_ties, drop_rate: 0.5, lambda: 1}", set);
+  for (const double x : merge) EXPECT_TRUE(x == 0 || x == 2 || x == -2) << x;
+  const auto dropped = std::count(merge.begin(), merge.end(), 0.0);  // expected 64, deviation 7
+  EXPECT_GT(dropped, 40);
+  EXPECT_LT(dropped, 90);
+}
+
 TEST(Merging, OneInputWholeIsThatInput) {
   MergeSet one = example();
   one.inputs.resize(1);
   for (const char* method : {"average", "{type: task_arithmetic, lambda: 1}", "{type: ties, kept_share: 1, lambda: 1}",
-                             "{type: dare, drop_rate: 0, lambda: 1}"})
+                             "{type: dare, drop_rate: 0, lambda: 1}", "{type: dare_ties, drop_rate: 0, lambda: 1}"})
     expect_close(merged(method, one), one.inputs[0]);
 }
 
