@@ -2,10 +2,8 @@
 // (csrc/merging/merging.h).
 #pragma once
 
-#include "csrc/core/registry.h"
-#include "csrc/merging/merging.h"
 #include "trainer/derived_model.h"
-#include "trainer/recipe.h"
+#include "trainer/merged_model.h"
 
 namespace sy {
 

@@ -58,8 +58,8 @@ Config moe_config(const UpcycleConfig& upcycle, const Config& dense) {
 // The tensors of the MoE model. One layer's experts are in memory at a time, as tensors are asked for in their order.
 class UpcycledModel final : public TensorSource {
  public:
-  UpcycledModel(const UpcycleConfig& upcycle, const Config& config, const std::vector<StoredModel>& inputs)
-      : upcycle_(upcycle), inputs_(inputs) {
+  UpcycledModel(const UpcycleConfig& upcycle, const Config& config, const MergedModel& merged)
+      : upcycle_(upcycle), merged_(merged), inputs_(merged.inputs()) {
     Context meta(DeviceType::meta);
     Decoder decoder(meta, config.model, config.moe, {.dtype = training_dtype(config.train.dtype)});
     for (const auto& block : decoder.moe_layers()) {
@@ -70,7 +70,7 @@ class UpcycledModel final : public TensorSource {
     for (const CheckpointTensor& t : model_tensors(decoder)) {
       const std::string name = name_in_model(t.name);
       const bool is_state = name != t.name && (t.dtype == DType::f32 || t.dtype == DType::f64);
-      if (!places_.contains(name) && !is_state && !inputs.front().contains(name))
+      if (!places_.contains(name) && !is_state && !merged.contains(name))
         user_error("moe: tensor '{}' comes neither from the dense model nor from method '{}'; choose another router",
                    name, upcycle.method.type());
       tensors_.push_back({name, DType::f64, t.shape});
@@ -140,13 +140,8 @@ class UpcycledModel final : public TensorSource {
       const int64_t e = place->second.expert;
       return stored_values(e < 0 ? made.shared.value() : made.experts.at(static_cast<size_t>(e)), place->second.matrix);
     }
-    std::vector<double> mean(static_cast<size_t>(element_count(t.shape)), 0.0);
-    if (!inputs_.front().contains(t.name)) return mean;
-    for (const StoredModel& input : inputs_) {
-      const std::vector<double> values = input.values(t.name);
-      for (size_t i = 0; i < mean.size(); ++i) mean[i] += values.at(i) / static_cast<double>(inputs_.size());
-    }
-    return mean;
+    if (merged_.contains(t.name)) return merged_.values(t.name);
+    return std::vector<double>(static_cast<size_t>(element_count(t.shape)), 0.0);
   }
 
   const MoeWeights& layer(int64_t index) const {
@@ -172,7 +167,8 @@ class UpcycledModel final : public TensorSource {
   }
 
   const UpcycleConfig& upcycle_;
-  const std::vector<StoredModel>& inputs_;
+  const MergedModel& merged_;
+  std::span<const StoredModel> inputs_;
   std::vector<LayerPlan> plans_;  // one per MoE layer, as methods_
   std::vector<std::unique_ptr<upcycling::Upcycling>> methods_;
   std::map<std::string, Place> places_;
@@ -187,6 +183,10 @@ class UpcycledModel final : public TensorSource {
 void describe_own_keys(UpcycleConfig& c, Fields& f) {
   describe(c.recipe, f);
   f.field("method", c.method, "how dense blocks become experts", {.required = true});
+  const FieldRule rule{.active = c.recipe.inputs.size() > 1, .active_when = "there are several inputs"};
+  f.field("merge", c.merge, "how the inputs' other tensors become one, a method of `switchyard merge`", rule);
+  f.field("base", c.base, "the checkpoint that the inputs were fine-tuned from, for merge methods that add differences",
+          rule);
   f.field("hardware", c.hardware,
           "a cost file (configs/hardware/): report the time of one step before and after, modelled; empty: do not");
 }
@@ -199,16 +199,16 @@ void describe(UpcycleConfig& c, Fields& f) {
 }
 
 DerivationReport upcycle(const UpcycleConfig& config) {
-  const std::vector<StoredModel> inputs = open_models(config.recipe.inputs);
-  require_one_architecture(inputs);
-  if (inputs.front().config().moe.is_moe())
-    user_error("'{}' is an MoE model already; upcycling starts from dense ones", inputs.front().path());
-  const Config target = moe_config(config, inputs.front().config());
-  const UpcycledModel source(config, target, inputs);
+  const MergedModel merged({.key = "merge", .method = config.merge, .base = config.base}, config.recipe);
+  const StoredModel& first = merged.inputs().front();
+  if (first.config().moe.is_moe())
+    user_error("'{}' is an MoE model already; upcycling starts from dense ones", first.path());
+  const Config target = moe_config(config, first.config());
+  const UpcycledModel source(config, target, merged);
   return write_derived_model({.command = "upcycle",
                               .recipe_text = recipe_text(config),
                               .recipe = &config.recipe,
-                              .inputs = &inputs,
+                              .inputs = &merged.models(),
                               .config = target,
                               .source = &source,
                               .write_lineage = [&](const std::string& path) { source.write_lineage(path); },

@@ -1,18 +1,19 @@
 // `switchyard upcycle CONFIG.yaml`: an MoE checkpoint from dense ones. The recipe's method makes the MoE layers that
-// its section `moe` asks for (csrc/upcycling/upcycling.h); every other tensor is the mean of the inputs' (a copy of the
-// only one's); router state starts at zero.
+// its section `moe` asks for (csrc/upcycling/upcycling.h); every other tensor is the only input's, or the inputs'
+// merged by the method that `merge` names (their mean); router state starts at zero.
 #pragma once
 
-#include "csrc/core/registry.h"
 #include "csrc/upcycling/upcycling.h"
 #include "trainer/derived_model.h"
-#include "trainer/recipe.h"
+#include "trainer/merged_model.h"
 
 namespace sy {
 
 struct UpcycleConfig {
   RecipeConfig recipe;
   Component<upcycling::Upcycling> method;
+  Component<merging::Merging> merge{"average"};
+  std::string base;
   std::string hardware;
   MoeConfig moe;
 };

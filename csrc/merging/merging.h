@@ -19,6 +19,7 @@ struct MergeSet {
 struct MergeBuild {
   int64_t num_inputs = 0;
   uint64_t seed = 0;
+  std::string key = "method";  // of the recipe, under which the method's options stand
 };
 
 class Merging {

@@ -12,6 +12,7 @@
 #include "tests/trainer/dense_toy.h"
 #include "trainer/hub_export.h"
 #include "trainer/hub_import.h"
+#include "trainer/merge.h"
 
 namespace sy::testing {
 namespace {
@@ -174,6 +175,27 @@ TEST(Upcycle, BranchTrainMixTakesExpertsFromItsInputsAndAveragesTheRest) {
     EXPECT_EQ(moe.at(name)[i], static_cast<float>((of_a.at(name)[i] + of_b.at(name)[i]) / 2));
 }
 
+TEST(Upcycle, WhatIsNotABlockIsMergedAsTheMergeCommandDoesIt) {
+  const TempDir temp;
+  ToyRun seed(dense_toy_config()), a(dense_toy_config({"train.seed=8"})), b(dense_toy_config({"train.seed=9"}));
+  const std::string base = save_run(seed, temp.file("seed")),
+                    inputs = save_run(a, temp.file("a")) + ", " + save_run(b, temp.file("b"));
+  for (const std::string method :
+       {"{type: dare_ties, drop_rate: 0.4}", "{type: ties, scope: model}", "{type: task_arithmetic, lambda: 0.4}"}) {
+    upcycle(recipe_of<UpcycleConfig>(recipe_yaml(temp, inputs, "branch_train_mix", moe_yaml(2, 2, 48, kAfter)) +
+                                     fmt::format("base: {}\nmerge: {}\n", base, method)));
+    merge(recipe_of<MergeConfig>(
+        fmt::format("inputs: [{}]\noutput: {}\nmethod: {}\nbase: {}\n", inputs, temp.file("merged"), method, base)));
+    NamedValues moe = run_from(temp.file("moe"))->parameters(), merged = run_from(temp.file("merged"))->parameters();
+    for (const char* name : {"model.embed_tokens.weight", "model.layers.1.self_attn.q_proj.weight"}) {
+      EXPECT_EQ(moe.at(name), merged.at(name)) << method << " " << name;
+      EXPECT_NE(moe.at(name), a.parameters().at(name));
+    }
+    std::filesystem::remove_all(temp.file("moe"));
+    std::filesystem::remove_all(temp.file("merged"));
+  }
+}
+
 TEST(Upcycle, EqualInputsMixToTheDenseModel) {
   const TempDir temp;
   ToyRun a(dense_toy_config());
@@ -222,6 +244,11 @@ TEST(Upcycle, MistakesAreOneLineAndLeaveNothing) {
   refused(input, "sparse_upcycling", moe_yaml(4, 2, 48, "{type: hash}"), {"moe"});
   refused(input, "sparse_upcycling", "{num_experts: 0}", {"moe.num_experts"});
   refused("", "sparse_upcycling", good, {"inputs", "empty"});
+  refused(input + ", " + input, "branch_train_mix", good + "\nmerge: ties", {"base is missing", "ties"});
+  refused(input + ", " + input, "branch_train_mix", good + "\nbase: " + input, {"base", "no effect", "average"});
+  refused(input + ", " + input, "branch_train_mix", good + "\nmerge: {type: average, weights: [1]}",
+          {"merge.weights", "1", "2"});
+  refused(input, "sparse_upcycling", good + "\nmerge: average", {"merge", "several inputs"});
   std::filesystem::create_directory(temp.file("moe"));
   expect_user_error([&] { upcycle(recipe_of<UpcycleConfig>(recipe_yaml(temp, input, "sparse_upcycling", good))); },
                     {"moe", "exists already"});

@@ -19,9 +19,10 @@ class Average final : public Merging {
   Average(const Config& config, const MergeBuild& build) : share_(config.weights) {
     if (share_.empty()) share_.assign(static_cast<size_t>(build.num_inputs), 1.0);
     if (std::ssize(share_) != build.num_inputs)
-      user_error("method.weights: {} weights for {} inputs; give one per input", share_.size(), build.num_inputs);
+      user_error("{}.weights: {} weights for {} inputs; give one per input", build.key, share_.size(),
+                 build.num_inputs);
     const double total = std::accumulate(share_.begin(), share_.end(), 0.0);
-    if (total == 0) user_error("method.weights: they sum to 0");
+    if (total == 0) user_error("{}.weights: they sum to 0", build.key);
     for (double& w : share_) w /= total;
   }
 
