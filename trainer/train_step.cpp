@@ -110,8 +110,8 @@ std::string TrainStep::first_not_finite(int64_t num_waves, const FillMicroBatch&
     BatchBuilder builder(seq_length_);
     fill(wave, builder);
     int64_t place = 0;
-    decoder_.observe(builder.build(ctx_), [&](const std::string& part, const Tensor& h) {
-      if (place < first && !is_finite(ctx_, h)) {
+    decoder_.observe(builder.build(ctx_), [&](const std::string& part, const Var& h) {
+      if (place < first && !is_finite(ctx_, h.value())) {
         first = place;
         name = part;
       }

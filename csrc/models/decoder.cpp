@@ -119,9 +119,9 @@ Var Decoder::block_forward(Context& ctx, Block& block, int64_t layer, const Var&
   stand_in_layer(ctx, layer);
   const Var x = ops::rms_norm(ctx, h, *block.input_norm, model_.rms_norm_eps);
   const Var after_attention = add_part(ctx, h, block.attention->forward(ctx, x, positions));
-  if (see) see(fmt::format("model.layers.{}.self_attn", layer), after_attention.value());
+  if (see) see(fmt::format("model.layers.{}.self_attn", layer), after_attention);
   const Var y = add_part(ctx, after_attention, feed_forward(ctx, block, layer, after_attention, batch, sink));
-  if (see) see(fmt::format("model.layers.{}.mlp", layer), y.value());
+  if (see) see(fmt::format("model.layers.{}.mlp", layer), y);
   // Backward comes here first.
   if (needs_record(ctx, {&y})) ctx.tape->record([&ctx, layer] { stand_in_layer(ctx, layer); });
   return y;
@@ -137,7 +137,7 @@ Var Decoder::hidden_states(const Batch& batch, LossSink& sink, const Observer& s
       .max_span = static_cast<int64_t>(std::ceil(2 * model_.mean_keys(batch.seq_length) - 1))};
   parameters_.await(0, 1);
   Var h = embed(batch.token_T);
-  if (see) see("model.embed_tokens", h.value());
+  if (see) see("model.embed_tokens", h);
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     Block& block = blocks_[i];
     const auto run = [this, &block, layer = static_cast<int64_t>(i), batch, positions, &sink, see](Context& ctx,
@@ -149,7 +149,7 @@ Var Decoder::hidden_states(const Batch& batch, LossSink& sink, const Observer& s
   stand_in_layer(ctx_, -1);
   parameters_.await(blocks_.back().last_parameter, static_cast<int64_t>(parameters_.all().size()));
   h = ops::rms_norm(ctx_, h, *final_norm_, model_.rms_norm_eps);
-  if (see) see("model.norm", h.value());
+  if (see) see("model.norm", h);
   return h;
 }
 
@@ -159,8 +159,8 @@ void Decoder::observe(const Batch& batch, const Observer& see) {
   hidden_states(batch, unused, see);
 }
 
-void Decoder::forward_loss(const Batch& batch, LossSink& sink, const Tensor& token_loss) {
-  const Var h = tp::enter(ctx_, head_input(hidden_states(batch, sink)));
+void Decoder::forward_loss(const Batch& batch, LossSink& sink, const Tensor& token_loss, const Observer& see) {
+  const Var h = tp::enter(ctx_, head_input(hidden_states(batch, sink, see)));
   ops::fused_cross_entropy(ctx_, h, *head_, batch.target_T, model_.vocab_size, sink.slot("lm_loss"), token_loss);
 }
 

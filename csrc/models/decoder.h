@@ -44,12 +44,13 @@ class Decoder {
   // their values.
   Decoder(Context& ctx, const ModelConfig& model, const MoeConfig& moe, const DecoderOptions& options);
 
+  // Shown the residual stream after each part, named like its parameters: "model.embed_tokens",
+  // "model.layers.0.self_attn", "model.layers.0.mlp", ..., "model.norm".
+  using Observer = std::function<void(const std::string& part, const Var& h_TD)>;
   // Adds the batch's losses to `sink` and, with a tape, records everything for backward. token_loss [T] (accumulation
   // type, optional) receives each token's own loss.
-  void forward_loss(const Batch& batch, LossSink& sink, const Tensor& token_loss = {});
-  // Runs the blocks on `batch` without recording and shows `see` the residual stream after each part, named like its
-  // parameters: "model.embed_tokens", "model.layers.0.self_attn", "model.layers.0.mlp", ..., "model.norm".
-  using Observer = std::function<void(const std::string& part, const Tensor& h_TD)>;
+  void forward_loss(const Batch& batch, LossSink& sink, const Tensor& token_loss = {}, const Observer& see = {});
+  // Runs the blocks alone, without recording.
   void observe(const Batch& batch, const Observer& see);
   // Logits [T, padded vocabulary] in the accumulation type; no loss, and as in decode() no limit on the experts'
   // capacity, so that a text's logits depend on the text alone.
