@@ -13,8 +13,10 @@ namespace {
 
 using upcycling::Ffn;
 using upcycling::LayerPlan;
+using upcycling::LayerSamples;
 using upcycling::Matrix;
 using upcycling::MoeWeights;
+using upcycling::SampleNeed;
 
 const char* const kProjection[] = {"gate_proj.weight", "up_proj.weight", "down_proj.weight"};
 
@@ -67,6 +69,7 @@ class UpcycledModel final : public TensorSource {
       methods_.push_back(upcycle.method.build(plans_.back()));
       add_places(std::ssize(plans_) - 1);
     }
+    take_samples();
     for (const CheckpointTensor& t : model_tensors(decoder)) {
       const std::string name = name_in_model(t.name);
       const bool is_state = name != t.name && (t.dtype == DType::f32 || t.dtype == DType::f64);
@@ -118,7 +121,21 @@ class UpcycledModel final : public TensorSource {
             .expert_width = moe.expert_intermediate_size(0),
             .shared_width = moe.shared_expert_intermediate_size,
             .weight_at_equal_logits = upcycling::weight_at_equal_logits(moe.methods, experts, moe.num_experts_per_tok),
+            .num_texts = std::ssize(upcycle_.samples.data_path),
             .seed = static_cast<uint64_t>(upcycle_.recipe.seed)};
+  }
+
+  void take_samples() {
+    const std::vector<std::string>& paths = upcycle_.samples.data_path;
+    const SampleNeed need = methods_.empty() ? SampleNeed::kNothing : methods_.front()->needs();
+    if (need == SampleNeed::kNothing && !paths.empty())
+      user_error("sample_data_path: '{}' has no effect, {} looks at weights alone as it is set; remove it",
+                 paths.front(), upcycle_.method.type());
+    if (need == SampleNeed::kNothing) return;
+    if (paths.empty())
+      user_error("sample_data_path is missing: {} looks at what the dense model does on a text",
+                 upcycle_.method.type());
+    samples_ = block_samples(inputs_.front(), upcycle_.samples, need);
   }
 
   void add_places(int64_t index) {
@@ -150,7 +167,8 @@ class UpcycledModel final : public TensorSource {
     std::vector<Ffn> dense;
     for (size_t i = 0; i < inputs_.size(); ++i)
       dense.push_back(dense_block(inputs_[i], static_cast<int64_t>(i), plan.layer));
-    made_ = methods_[static_cast<size_t>(index)]->convert(dense);
+    const size_t block = static_cast<size_t>(plan.layer);
+    made_ = methods_[static_cast<size_t>(index)]->convert(dense, samples_.empty() ? LayerSamples{} : samples_[block]);
     made_index_ = index;
     const std::string prefix = fmt::format("model.layers.{}.mlp.", plan.layer);
     for (size_t e = 0; e < made_.experts.size(); ++e)
@@ -171,6 +189,7 @@ class UpcycledModel final : public TensorSource {
   std::span<const StoredModel> inputs_;
   std::vector<LayerPlan> plans_;  // one per MoE layer, as methods_
   std::vector<std::unique_ptr<upcycling::Upcycling>> methods_;
+  std::vector<LayerSamples> samples_;  // per layer; empty if the method looks at weights alone
   std::map<std::string, Place> places_;
   std::vector<SourceTensor> tensors_;
   mutable int64_t made_index_ = -1;
@@ -183,6 +202,7 @@ class UpcycledModel final : public TensorSource {
 void describe_own_keys(UpcycleConfig& c, Fields& f) {
   describe(c.recipe, f);
   f.field("method", c.method, "how dense blocks become experts", {.required = true});
+  describe(c.samples, f);
   const FieldRule rule{.active = c.recipe.inputs.size() > 1, .active_when = "there are several inputs"};
   f.field("merge", c.merge, "how the inputs' other tensors become one, a method of `switchyard merge`", rule);
   f.field("base", c.base, "the checkpoint that the inputs were fine-tuned from, for merge methods that add differences",
@@ -199,7 +219,8 @@ void describe(UpcycleConfig& c, Fields& f) {
 }
 
 DerivationReport upcycle(const UpcycleConfig& config) {
-  const MergedModel merged({.key = "merge", .method = config.merge, .base = config.base}, config.recipe);
+  const MergedModel merged({.key = "merge", .method = config.merge, .base = config.base},
+                           config.recipe);
   const StoredModel& first = merged.inputs().front();
   if (first.config().moe.is_moe())
     user_error("'{}' is an MoE model already; upcycling starts from dense ones", first.path());

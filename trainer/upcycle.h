@@ -4,6 +4,7 @@
 #pragma once
 
 #include "csrc/upcycling/upcycling.h"
+#include "trainer/block_samples.h"
 #include "trainer/derived_model.h"
 #include "trainer/merged_model.h"
 
@@ -12,6 +13,7 @@ namespace sy {
 struct UpcycleConfig {
   RecipeConfig recipe;
   Component<upcycling::Upcycling> method;
+  SampleConfig samples;
   Component<merging::Merging> merge{"average"};
   std::string base;
   std::string hardware;

@@ -33,6 +33,13 @@ void require_no_shared(const LayerPlan& plan, const char* method) {
                plan.shared_width);
 }
 
+void require_equal_shares(const LayerPlan& plan, const char* method) {
+  if (plan.dense_width % plan.num_experts != 0)
+    user_error("moe.num_experts: {} divides the {} neurons of a dense block equally, and {} does not divide it", method,
+               plan.dense_width, plan.num_experts);
+  require_expert_width(plan, method, plan.dense_width / plan.num_experts, "an equal share of a dense block");
+}
+
 void require_expert_width(const LayerPlan& plan, const char* method, int64_t width, const char* why) {
   if (plan.expert_width != width)
     user_error("moe.moe_intermediate_size: {} makes experts of width {} ({}), not {}", method, width, why,

@@ -7,6 +7,7 @@
 
 #include "csrc/moe/layer.h"
 #include "csrc/upcycling/ffn.h"
+#include "csrc/upcycling/samples.h"
 
 namespace sy::upcycling {
 
@@ -17,6 +18,7 @@ struct LayerPlan {
   int64_t num_experts = 0, num_experts_per_tok = 0, expert_width = 0;
   int64_t shared_width = 0;           // 0: no shared expert
   double weight_at_equal_logits = 0;  // of each selected expert (below)
+  int64_t num_texts = 0;              // that samples are from
   uint64_t seed = 0;
 
   Stream stream(const std::string& operation, int64_t expert = 0) const { return {seed, operation, layer, expert}; }
@@ -28,11 +30,16 @@ struct MoeWeights {
   std::vector<double> router_ED;
 };
 
+// What a method looks at beside weights: inputs of the first model's blocks on sample texts, and gradients of the loss.
+enum class SampleNeed : uint8_t { kNothing, kInputs, kGradients };
+
 class Upcycling {
  public:
   using Build = LayerPlan;  // a constructor throws UserError if the method cannot make such a layer
   virtual ~Upcycling() = default;
-  virtual MoeWeights convert(const std::vector<Ffn>& inputs) const = 0;
+  virtual SampleNeed needs() const { return SampleNeed::kNothing; }
+  // `samples`: empty unless needed.
+  virtual MoeWeights convert(const std::vector<Ffn>& inputs, const LayerSamples& samples) const = 0;
 };
 
 // The combine weight that a router gives each expert it selects when all logits are equal, found by routing one token:
@@ -43,6 +50,7 @@ double weight_at_equal_logits(const moe::MoeChoices& choices, int64_t num_expert
 // For constructors: one line that says which key has to change.
 void require_inputs(const LayerPlan& plan, const char* method, int64_t num_inputs);
 void require_no_shared(const LayerPlan& plan, const char* method);
+void require_equal_shares(const LayerPlan& plan, const char* method);
 void require_expert_width(const LayerPlan& plan, const char* method, int64_t width, const char* why);
 
 }  // namespace sy::upcycling

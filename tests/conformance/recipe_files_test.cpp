@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "tests/trainer/dense_toy.h"
+#include "tests/trainer/sample_corpus.h"
 #include "trainer/merge.h"
 #include "trainer/upcycle.h"
 
@@ -46,15 +47,21 @@ void expect_named_after_its_method(const std::string& folder) {
   }
 }
 
-// Every input replaced by a small dense run of the quickstart's width.
+// Every input replaced by a small dense run of the quickstart's width, every sample text by a short one.
 template <class Recipe>
 Recipe runnable(const std::string& folder, const std::string& name, const TempDir& temp) {
   auto recipe = load_recipe<Recipe>(path_of(folder, name), {"valid_data_path=null"});
   recipe.recipe.output = temp.file("out");
   for (size_t i = 0; i < recipe.recipe.inputs.size(); ++i) {
-    ToyRun dense(dense_toy_config({"model.intermediate_size=384", fmt::format("train.seed={}", i + 1)}));
+    ToyRun dense(
+        dense_toy_config({"model.intermediate_size=384", "model.vocab_size=260", fmt::format("train.seed={}", i + 1)}));
     recipe.recipe.inputs[i] = save_run(dense, temp.file(fmt::format("input_{}", i)));
   }
+  if constexpr (requires { recipe.samples; })
+    for (size_t i = 0; i < recipe.samples.data_path.size(); ++i) {
+      recipe.samples.data_path[i] = temp.file(fmt::format("text_{}", i));
+      write_sample_corpus(recipe.samples.data_path[i], 100, static_cast<int64_t>(i));
+    }
   return recipe;
 }
 

@@ -10,6 +10,7 @@
 
 #include "csrc/io/safetensors.h"
 #include "tests/trainer/dense_toy.h"
+#include "tests/trainer/sample_corpus.h"
 #include "trainer/hub_export.h"
 #include "trainer/hub_import.h"
 #include "trainer/merge.h"
@@ -77,6 +78,23 @@ INSTANTIATE_TEST_SUITE_P(
               moe_yaml(4, 4, 12, kAfter)},
         Exact{"drop_nothing", "{type: drop_upcycling, ratio: 0}", moe_yaml(4, 2, 48, kAfter)}),
     [](const auto& info) { return info.param.name; });
+
+TEST(Upcycle, AllExpertsOfMethodsThatLookAtDataAreTheDenseModel) {
+  for (const char* method :
+       {"{type: llama_moe, split: gradient, scale: exact, router_std: 0}"}) {
+    const TempDir temp;
+    ToyRun dense(dense_toy_config({"train.dtype=f64", "model.vocab_size=260"}));
+    const std::string input = save_run(dense, temp.file("dense"));
+    std::string texts;
+    for (int64_t i = 0; i < 4; ++i) {
+      texts += (i > 0 ? ", " : "") + temp.file(fmt::format("text_{}", i));
+      write_sample_corpus(temp.file(fmt::format("text_{}", i)), 40, i);
+    }
+    upcycle(recipe_of<UpcycleConfig>(recipe_yaml(temp, input, method, moe_yaml(4, 4, 12, kAfter)) +
+                                     "sample_data_path: [" + texts + "]"));
+    EXPECT_LT(largest_difference(logits_of(*run_from(temp.file("moe"))), logits_of(dense)), 1e-10) << method;
+  }
+}
 
 TEST(Upcycle, RawProbabilitiesShrinkTheOutputOfPlainCopies) {
   const TempDir temp;
@@ -249,6 +267,10 @@ TEST(Upcycle, MistakesAreOneLineAndLeaveNothing) {
   refused(input + ", " + input, "branch_train_mix", good + "\nmerge: {type: average, weights: [1]}",
           {"merge.weights", "1", "2"});
   refused(input, "sparse_upcycling", good + "\nmerge: average", {"merge", "several inputs"});
+  refused(input, "sparse_upcycling", good + "\nsample_data_path: [some/text]", {"sample_data_path", "no effect"});
+  refused(input, "{type: llama_moe, split: gradient}", moe_yaml(4, 2, 12, kAfter), {"sample_data_path"});
+  refused(input, "{type: llama_moe, split: gradient}", moe_yaml(4, 2, 12, kAfter) + "\nsample_data_path: [a, b]",
+          {"sample_data_path", "2", "4"});
   std::filesystem::create_directory(temp.file("moe"));
   expect_user_error([&] { upcycle(recipe_of<UpcycleConfig>(recipe_yaml(temp, input, "sparse_upcycling", good))); },
                     {"moe", "exists already"});

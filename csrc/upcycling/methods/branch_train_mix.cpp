@@ -24,7 +24,7 @@ class BranchTrainMix final : public Upcycling {
           plan.num_inputs, plan.num_experts);
   }
 
-  MoeWeights convert(const std::vector<Ffn>& inputs) const override {
+  MoeWeights convert(const std::vector<Ffn>& inputs, const LayerSamples&) const override {
     const int64_t experts_per_input = plan_.num_experts / plan_.num_inputs;
     MoeWeights made;
     for (int64_t e = 0; e < plan_.num_experts; ++e)

@@ -28,7 +28,7 @@ class DropUpcycling final : public Upcycling {
                  plan.dense_width, plan.expert_width);
   }
 
-  MoeWeights convert(const std::vector<Ffn>& inputs) const override {
+  MoeWeights convert(const std::vector<Ffn>& inputs, const LayerSamples&) const override {
     MoeWeights made;
     for (int64_t e = 0; e < plan_.num_experts; ++e) made.experts.push_back(expert(inputs[0], e));
     made.router_ED =

@@ -31,7 +31,7 @@ class DynamicDino final : public Upcycling {
           plan.weight_at_equal_logits, normalised);
   }
 
-  MoeWeights convert(const std::vector<Ffn>& inputs) const override {
+  MoeWeights convert(const std::vector<Ffn>& inputs, const LayerSamples&) const override {
     const int64_t pieces = plan_.num_experts_per_tok;
     MoeWeights made;
     made.experts = granular_experts(inputs[0], plan_.num_experts, pieces);

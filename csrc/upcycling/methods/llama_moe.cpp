@@ -1,79 +1,31 @@
 // LLaMA-MoE (Zhu et al. 2024, arXiv 2406.16554): the neurons of the dense block divided among E experts, no growth.
 //
-//   random:     a random partition into E sets of F / E neurons
-//   clustered:  balanced k-means on the rows of W_gate, each of length 1, squared Euclidean distance
-//   W_down of every expert times  E / K (scale: paper)  or  E / (w K) (scale: exact);   R ~ N(0, router_std^2)
-// w the weight of a selected expert at equal logits. With K = E and equal weights `exact` is the dense block. Differs
-// from the paper: its factor is an option of the model, here it is in W_down; its router starts at zero and is told
-// apart by gate noise in training, ours starts random; splits by salience need gradients and are not here.
+//   random:         a random partition into E sets of F / E neurons
+//   clustered:      balanced k-means on the rows of W_gate, each of length 1, squared Euclidean distance
+//   s_ei = mean over the tokens of sample text e of |h_i dloss/dh_i|, E texts:
+//   gradient:       pairs (e, i) are taken by falling s_ei while the expert has room and the neuron is free
+//   sharing_inner:  expert e = the F_e neurons with the largest s_ei; several experts may hold one
+//   sharing_inter:  the F_s neurons that most experts of sharing_inner hold (then of larger sum of s_ei) are the shared
+//                   expert; the others are divided as by gradient
+//   W_down of every routed expert times  E / K (scale: paper)  or  E / (w K) (scale: exact);   R ~ N(0, router_std^2)
+// F neurons, F_e of an expert, F_s shared; w the weight of a selected expert at equal logits. With K = E and equal
+// weights `exact` is the dense block, but for sharing_inner. Differs from the paper: its factor is an option of the
+// model, here it is in W_down; its router starts at zero and is told apart by gate noise in training, ours starts
+// random; its texts are clusters of one corpus, here they are the sample texts.
 #include <algorithm>
-#include <cmath>
-#include <limits>
-#include <numeric>
 
+#include "csrc/upcycling/partition.h"
 #include "csrc/upcycling/upcycling.h"
 
 namespace sy::upcycling {
 namespace {
 
-using Partition = std::vector<std::vector<int64_t>>;
+enum class Split { kRandom, kClustered, kGradient, kSharingInner, kSharingInter };
 
-// Rows [F, D] of length 1, so that distances compare directions.
-std::vector<double> unit_rows(const std::vector<double>& rows_FD, int64_t columns) {
-  std::vector<double> unit = rows_FD;
-  for (auto row = unit.begin(); row != unit.end(); row += columns) {
-    const double norm = std::sqrt(std::inner_product(row, row + columns, row, 0.0));
-    if (norm > 0) std::transform(row, row + columns, row, [&](double w) { return w / norm; });
-  }
-  return unit;
-}
-
-// k-means with clusters of exactly F / E rows: pairs of row and centre are taken by rising distance while the centre
-// has room. Centres start at randomly chosen rows.
-Partition balanced_kmeans(const std::vector<double>& rows_FD, int64_t columns, int64_t clusters, int64_t iterations,
-                          const Stream& stream) {
-  const int64_t rows = std::ssize(rows_FD) / columns, room = rows / clusters;
-  std::vector<double> centre_ED;
-  for (const int64_t i : stream.choose(clusters, rows))
-    centre_ED.insert(centre_ED.end(), rows_FD.begin() + i * columns, rows_FD.begin() + (i + 1) * columns);
-  Partition members;
-  for (int64_t iteration = 0; iteration < iterations; ++iteration) {
-    struct Pair {
-      double distance;
-      int64_t row, cluster;
-    };
-    std::vector<Pair> pairs;
-    for (int64_t i = 0; i < rows; ++i)
-      for (int64_t c = 0; c < clusters; ++c)
-        pairs.push_back({std::transform_reduce(rows_FD.begin() + i * columns, rows_FD.begin() + (i + 1) * columns,
-                                               centre_ED.begin() + c * columns, 0.0, std::plus<>(),
-                                               [](double a, double b) { return (a - b) * (a - b); }),
-                         i, c});
-    std::stable_sort(pairs.begin(), pairs.end(), [](const Pair& a, const Pair& b) { return a.distance < b.distance; });
-    Partition next(static_cast<size_t>(clusters));
-    std::vector<bool> placed(static_cast<size_t>(rows), false);
-    for (const Pair& p : pairs) {
-      auto& cluster = next[static_cast<size_t>(p.cluster)];
-      if (placed[static_cast<size_t>(p.row)] || std::ssize(cluster) == room) continue;
-      placed[static_cast<size_t>(p.row)] = true;
-      cluster.push_back(p.row);
-    }
-    for (auto& cluster : next) std::sort(cluster.begin(), cluster.end());
-    if (next == members) break;
-    members = std::move(next);
-    std::fill(centre_ED.begin(), centre_ED.end(), 0.0);
-    for (int64_t c = 0; c < clusters; ++c)
-      for (const int64_t i : members[static_cast<size_t>(c)])
-        for (int64_t j = 0; j < columns; ++j)
-          centre_ED[static_cast<size_t>(c * columns + j)] +=
-              rows_FD[static_cast<size_t>(i * columns + j)] / static_cast<double>(room);
-  }
-  return members;
-}
+bool reads_salience(Split split) { return split != Split::kRandom && split != Split::kClustered; }
 
 class LlamaMoe final : public Upcycling {
  public:
-  enum class Split { kRandom, kClustered };
   enum class Scale { kPaper, kExact };
   struct Config {
     Split split = Split::kRandom;
@@ -84,37 +36,105 @@ class LlamaMoe final : public Upcycling {
 
   LlamaMoe(const Config& config, const LayerPlan& plan) : config_(config), plan_(plan) {
     require_inputs(plan, "llama_moe", 1);
-    require_no_shared(plan, "llama_moe");
-    if (plan.dense_width % plan.num_experts != 0)
+    if (config.split == Split::kSharingInter) require_shared_share();
+    else require_no_shared(plan, "llama_moe");
+    if (config.split == Split::kSharingInner) require_width_within_block();
+    else if (config.split != Split::kSharingInter) require_equal_shares(plan, "llama_moe");
+    if (reads_salience(config.split) && plan.num_texts != plan.num_experts)
       user_error(
-          "moe.num_experts: llama_moe divides the {} neurons of a dense block equally, and {} does not divide it",
-          plan.dense_width, plan.num_experts);
-    require_expert_width(plan, "llama_moe", plan.dense_width / plan.num_experts, "an equal share of a dense block");
+          "sample_data_path: llama_moe makes one expert per text when it splits by salience; {} are given for {} "
+          "experts",
+          plan.num_texts, plan.num_experts);
   }
 
-  MoeWeights convert(const std::vector<Ffn>& inputs) const override {
-    const double per_token = static_cast<double>(plan_.num_experts) / static_cast<double>(plan_.num_experts_per_tok);
-    const double factor = config_.scale == Scale::kPaper ? per_token : per_token / plan_.weight_at_equal_logits;
+  SampleNeed needs() const override {
+    return reads_salience(config_.split) ? SampleNeed::kGradients : SampleNeed::kNothing;
+  }
+
+  MoeWeights convert(const std::vector<Ffn>& inputs, const LayerSamples& samples) const override {
+    const Ffn& dense = inputs[0];
+    std::vector<std::vector<double>> salience_EF;
+    if (reads_salience(config_.split))
+      for (const BlockSamples& text : samples) salience_EF.push_back(salience(dense, text));
     MoeWeights made;
-    for (const std::vector<int64_t>& index : partition(inputs[0])) {
-      Ffn& expert = made.experts.emplace_back(neurons(inputs[0], index));
-      scale(expert, kDown, factor);
+    if (config_.split == Split::kSharingInter) {
+      const std::vector<int64_t> shared = shared_neurons(salience_EF), routed = others(shared);
+      const Ffn rest = neurons(dense, routed);
+      made.shared = neurons(dense, shared);
+      for (const std::vector<int64_t>& index : by_falling_want(columns(salience_EF, routed)))
+        made.experts.push_back(neurons(rest, index));
+    } else {
+      for (const std::vector<int64_t>& index : partition(dense, salience_EF))
+        made.experts.push_back(neurons(dense, index));
     }
+    for (Ffn& expert : made.experts) scale(expert, kDown, factor());
     made.router_ED = normal_rows(plan_.num_experts, plan_.hidden_size, config_.router_std, plan_.stream("router"));
     return made;
   }
 
  private:
-  Partition partition(const Ffn& dense) const {
+  using Salience = std::vector<std::vector<double>>;  // [E][F]
+
+  void require_shared_share() const {
+    const int64_t routed = plan_.dense_width - plan_.shared_width;
+    if (plan_.shared_width == 0 || plan_.num_experts * plan_.expert_width != routed)
+      user_error(
+          "moe.shared_expert_intermediate_size: llama_moe with sharing_inter divides {} neurons among a shared expert "
+          "and {} routed ones of width {}; {} and these do not add up to them",
+          plan_.dense_width, plan_.num_experts, plan_.expert_width, plan_.shared_width);
+  }
+  void require_width_within_block() const {
+    if (plan_.expert_width > plan_.dense_width)
+      user_error("moe.moe_intermediate_size: llama_moe takes experts from the {} neurons of a dense block, not {}",
+                 plan_.dense_width, plan_.expert_width);
+  }
+
+  double factor() const {
+    const double per_token = static_cast<double>(plan_.num_experts) / static_cast<double>(plan_.num_experts_per_tok);
+    return config_.scale == Scale::kPaper ? per_token : per_token / plan_.weight_at_equal_logits;
+  }
+
+  Partition partition(const Ffn& dense, const Salience& salience_EF) const {
     const Stream stream = plan_.stream("split");
     if (config_.split == Split::kClustered)
       return balanced_kmeans(unit_rows(dense.weight_FD[kGate], dense.hidden_size), dense.hidden_size, plan_.num_experts,
                              config_.kmeans_iterations, stream);
-    const std::vector<int64_t> order = stream.permutation(plan_.dense_width);
+    if (config_.split == Split::kRandom) return random_partition(plan_.dense_width, plan_.num_experts, stream);
+    return config_.split == Split::kGradient ? by_falling_want(salience_EF) : wanted_by_each(salience_EF);
+  }
+
+  Partition wanted_by_each(const Salience& salience_EF) const {
     Partition parts;
-    for (int64_t e = 0; e < plan_.num_experts; ++e)
-      parts.emplace_back(order.begin() + e * plan_.expert_width, order.begin() + (e + 1) * plan_.expert_width);
+    for (const std::vector<double>& want_F : salience_EF) parts.push_back(most_wanted(want_F, plan_.expert_width));
     return parts;
+  }
+
+  std::vector<int64_t> shared_neurons(const Salience& salience_EF) const {
+    const auto width = static_cast<size_t>(plan_.dense_width);
+    std::vector<double> votes_F(width, 0.0), sum_F(width, 0.0);
+    for (const std::vector<int64_t>& part : wanted_by_each(salience_EF))
+      for (const int64_t i : part) ++votes_F[static_cast<size_t>(i)];
+    for (const std::vector<double>& want_F : salience_EF)
+      for (size_t i = 0; i < width; ++i) sum_F[i] += want_F[i];
+    const double largest = *std::max_element(sum_F.begin(), sum_F.end());
+    for (size_t i = 0; i < width && largest > 0; ++i) votes_F[i] += 0.5 * sum_F[i] / largest;  // less than one vote
+    return most_wanted(votes_F, plan_.shared_width);
+  }
+
+  std::vector<int64_t> others(const std::vector<int64_t>& shared) const {
+    std::vector<int64_t> rest;
+    for (int64_t i = 0; i < plan_.dense_width; ++i)
+      if (!std::binary_search(shared.begin(), shared.end(), i)) rest.push_back(i);
+    return rest;
+  }
+
+  static Salience columns(const Salience& salience_EF, const std::vector<int64_t>& index) {
+    Salience chosen;
+    for (const std::vector<double>& want_F : salience_EF) {
+      std::vector<double>& row = chosen.emplace_back();
+      for (const int64_t i : index) row.push_back(want_F[static_cast<size_t>(i)]);
+    }
+    return chosen;
   }
 
   Config config_;
@@ -122,14 +142,19 @@ class LlamaMoe final : public Upcycling {
 };
 
 void describe(LlamaMoe::Config& c, Fields& f) {
-  using Split = LlamaMoe::Split;
   using Scale = LlamaMoe::Scale;
-  f.field("split", c.split, {{"random", Split::kRandom}, {"clustered", Split::kClustered}},
-          "how neurons are divided: at random, or by balanced k-means on the rows of W_gate");
+  f.field("split", c.split,
+          {{"random", Split::kRandom},
+           {"clustered", Split::kClustered},
+           {"gradient", Split::kGradient},
+           {"sharing_inner", Split::kSharingInner},
+           {"sharing_inter", Split::kSharingInter}},
+          "how neurons are divided: at random, by balanced k-means on the rows of W_gate, or by their salience on one "
+          "sample text per expert: among experts, to every expert its own choice, or with a shared expert");
   f.field("kmeans_iterations", c.kmeans_iterations, "at most this many rounds of k-means",
           {.min = 1, .active = c.split == Split::kClustered, .active_when = "split is clustered"});
   f.field("scale", c.scale, {{"paper", Scale::kPaper}, {"exact", Scale::kExact}},
-          "experts' outputs times E / K, or times what makes K = E the dense block");
+          "routed experts' outputs times E / K, or times what makes K = E the dense block");
   f.field("router_std", c.router_std, "standard deviation of the router's weights", {.min = 0});
 }
 

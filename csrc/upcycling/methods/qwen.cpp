@@ -25,7 +25,7 @@ class QwenUpcycling final : public Upcycling {
     require_inputs(plan, "qwen", 1);
   }
 
-  MoeWeights convert(const std::vector<Ffn>& inputs) const override {
+  MoeWeights convert(const std::vector<Ffn>& inputs, const LayerSamples&) const override {
     const int64_t width = plan_.expert_width, routed = plan_.num_experts * width;
     const std::vector<int64_t> row = shuffled_copies(routed + plan_.shared_width);
     const auto part = [&](int64_t begin, int64_t count) {

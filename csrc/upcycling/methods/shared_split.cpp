@@ -28,7 +28,7 @@ class SharedSplit final : public Upcycling {
     require_granular(plan, "shared_split", segments_, routed_);
   }
 
-  MoeWeights convert(const std::vector<Ffn>& inputs) const override {
+  MoeWeights convert(const std::vector<Ffn>& inputs, const LayerSamples&) const override {
     const Ffn shuffled = neurons(inputs[0], plan_.stream("shared neurons").permutation(plan_.dense_width));
     MoeWeights made;
     made.shared = slice(shuffled, 0, plan_.shared_width);

@@ -26,7 +26,7 @@ class SparseUpcycling final : public Upcycling {
     require_expert_width(plan, "sparse_upcycling", plan.dense_width, "a whole dense block");
   }
 
-  MoeWeights convert(const std::vector<Ffn>& inputs) const override {
+  MoeWeights convert(const std::vector<Ffn>& inputs, const LayerSamples&) const override {
     MoeWeights made;
     made.experts.assign(static_cast<size_t>(plan_.num_experts), inputs[0]);
     const auto noisy = static_cast<int64_t>(std::floor(config_.noise_ratio * static_cast<double>(plan_.dense_width)));

@@ -28,7 +28,7 @@ class VirtualGroups final : public Upcycling {
     require_granular(plan, "virtual_groups", config.granularity, plan.dense_width);
   }
 
-  MoeWeights convert(const std::vector<Ffn>& inputs) const override {
+  MoeWeights convert(const std::vector<Ffn>& inputs, const LayerSamples&) const override {
     MoeWeights made;
     made.experts = granular_experts(inputs[0], plan_.num_experts, config_.granularity);
     const double s = granular_scale(plan_, config_.granularity);

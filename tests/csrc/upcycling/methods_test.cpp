@@ -1,65 +1,21 @@
-// Each upcycling method on one layer: which neurons its experts hold, and what a complete set of them computes.
-#include <gtest/gtest.h>
-
+// Each upcycling method on one layer: which neurons its experts hold, and what a complete set of them computes. Those
+// that look at data are in data_methods_test.cpp.
 #include <algorithm>
-#include <map>
 
-#include "csrc/core/registry.h"
-#include "csrc/io/yaml_fields.h"
-#include "csrc/upcycling/upcycling.h"
-#include "tests/csrc/upcycling/small_block.h"
+#include "tests/csrc/upcycling/method_testing.h"
 
 namespace sy::upcycling {
 namespace {
 
+using testing::convert;
+using testing::expect_close;
+using testing::expect_same;
 using testing::forward;
 using testing::hand_block;
+using testing::occurrences;
+using testing::plan_of;
 using testing::random_block;
-
-MoeWeights convert(const std::string& yaml, const LayerPlan& plan, const std::vector<Ffn>& inputs) {
-  Component<Upcycling> method;
-  read_fields(YamlDocument::from_text("method: " + yaml, "x.yaml"), "",
-              [&](Fields& f) { f.field("method", method, ""); });
-  return method.build(plan)->convert(inputs);
-}
-
-LayerPlan plan_of(const Ffn& dense, int64_t experts, int64_t per_token, int64_t width, double weight) {
-  return {.layer = 1,
-          .hidden_size = dense.hidden_size,
-          .dense_width = dense.width(),
-          .num_experts = experts,
-          .num_experts_per_tok = per_token,
-          .expert_width = width,
-          .weight_at_equal_logits = weight,
-          .seed = 5};
-}
-
-// weight * sum of experts [begin, end), plus the shared one.
-std::vector<double> sum_of(const MoeWeights& made, size_t begin, size_t end, double weight,
-                           const std::vector<double>& x) {
-  std::vector<double> y = made.shared ? forward(*made.shared, x) : std::vector<double>(x.size(), 0.0);
-  for (size_t e = begin; e < end; ++e) {
-    const std::vector<double> of_expert = forward(made.experts[e], x);
-    for (size_t j = 0; j < y.size(); ++j) y[j] += weight * of_expert[j];
-  }
-  return y;
-}
-
-void expect_close(const std::vector<double>& y, const std::vector<double>& expected, double tolerance) {
-  for (size_t j = 0; j < expected.size(); ++j) EXPECT_NEAR(y[j], expected[j], tolerance);
-}
-
-std::map<int64_t, int64_t> occurrences(const std::vector<Ffn>& experts) {
-  std::map<int64_t, int64_t> count;
-  for (const Ffn& expert : experts)
-    for (const Origin& origin : expert.origin_F) ++count[origin.neuron];
-  return count;
-}
-
-void expect_same(const Ffn& a, const Ffn& b) {
-  EXPECT_EQ(a.weight_FD, b.weight_FD);
-  EXPECT_EQ(a.origin_F, b.origin_F);
-}
+using testing::sum_of;
 
 const std::vector<double> kX = {.5, -1, 2, .1};
 
@@ -246,9 +202,10 @@ TEST(Upcycling, EveryMethodDependsOnItsSeedAlone) {
     if (name == "llama_moe") plan.expert_width = 4;
     if (name == "shared_split")
       plan.expert_width = plan.shared_width = 4, plan.num_experts = 6, plan.num_experts_per_tok = 3;
-    const MoeWeights a = convert(yaml, plan, {dense}), b = convert(yaml, plan, {dense});
+    const LayerSamples samples = {{.x_TD = testing::random_inputs(40, 4, 1), .dy_TD = {}}};
+    const MoeWeights a = convert(yaml, plan, {dense}, samples), b = convert(yaml, plan, {dense}, samples);
     plan.seed = 6;
-    const MoeWeights c = convert(yaml, plan, {dense});
+    const MoeWeights c = convert(yaml, plan, {dense}, samples);
     EXPECT_EQ(a.router_ED, b.router_ED) << name;
     EXPECT_NE(a.router_ED, c.router_ED) << name;
     for (size_t e = 0; e < a.experts.size(); ++e) expect_same(a.experts[e], b.experts[e]);
