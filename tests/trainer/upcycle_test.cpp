@@ -81,7 +81,9 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(Upcycle, AllExpertsOfMethodsThatLookAtDataAreTheDenseModel) {
   for (const char* method :
-       {"{type: llama_moe, split: gradient, scale: exact, router_std: 0}"}) {
+       {"{type: moefication, logit_deviation: 1.0e-12}",
+        "{type: moefication, split: coactivation, logit_deviation: 1.0e-12}",
+        "{type: llama_moe, split: gradient, scale: exact, router_std: 0}"}) {
     const TempDir temp;
     ToyRun dense(dense_toy_config({"train.dtype=f64", "model.vocab_size=260"}));
     const std::string input = save_run(dense, temp.file("dense"));
@@ -268,7 +270,7 @@ TEST(Upcycle, MistakesAreOneLineAndLeaveNothing) {
           {"merge.weights", "1", "2"});
   refused(input, "sparse_upcycling", good + "\nmerge: average", {"merge", "several inputs"});
   refused(input, "sparse_upcycling", good + "\nsample_data_path: [some/text]", {"sample_data_path", "no effect"});
-  refused(input, "{type: llama_moe, split: gradient}", moe_yaml(4, 2, 12, kAfter), {"sample_data_path"});
+  refused(input, "moefication", moe_yaml(4, 2, 12, kAfter), {"sample_data_path is missing", "moefication"});
   refused(input, "{type: llama_moe, split: gradient}", moe_yaml(4, 2, 12, kAfter) + "\nsample_data_path: [a, b]",
           {"sample_data_path", "2", "4"});
   std::filesystem::create_directory(temp.file("moe"));
