@@ -81,7 +81,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(Upcycle, AllExpertsOfMethodsThatLookAtDataAreTheDenseModel) {
   for (const char* method :
-       {"{type: moefication, logit_deviation: 1.0e-12}",
+       {"{type: moefication, logit_deviation: 1.0e-12}", "{type: factor_llm, logit_deviation: 1.0e-12}",
         "{type: moefication, split: coactivation, logit_deviation: 1.0e-12}",
         "{type: llama_moe, split: gradient, scale: exact, router_std: 0}"}) {
     const TempDir temp;

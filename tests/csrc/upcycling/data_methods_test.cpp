@@ -88,6 +88,59 @@ TEST(Moefication, FittedRouterIsNearerToTheBestExpertsThanToRandomOnes) {
   EXPECT_GT(by_router - random, best - by_router) << random / all << " " << by_router / all << " " << best / all;
 }
 
+// Errors (1.165438, 7.502017, .765933, 12.602138) against half of the block.
+TEST(FactorLlm, RouterPicksTheTwoChunksNearestToTheBlockOnTheHandWorkedExample) {
+  const MoeWeights made = convert("{type: factor_llm, router_epochs: 200}", plan_of(hand_block(), 4, 2, 1, .5),
+                                  {hand_block()}, inputs_only({1, 2, 1, 2, 1, 2}));
+  std::vector<size_t> chosen = selected(made, std::vector<float>{1, 2}, 2);
+  std::sort(chosen.begin(), chosen.end());
+  EXPECT_EQ(chosen, (std::vector<size_t>{0, 2}));
+  std::vector<double> y = sum_of(made, 0, 1, .5, {1, 2}), of_2 = sum_of(made, 2, 3, .5, {1, 2});
+  expect_close({y[0] + of_2[0], y[1] + of_2[1]}, {13.026031, 1.428861}, 5e-6);
+}
+
+TEST(FactorLlm, ChunksAreContiguousOrAPartitionAndTogetherTheBlock) {
+  const Ffn dense = random_block(24, 4, 7);
+  for (const char* split : {"contiguous", "random"}) {
+    const MoeWeights made = convert(fmt::format("{{type: factor_llm, split: {}}}", split), plan_of(dense, 4, 4, 6, .25),
+                                    {dense}, inputs_only(random_inputs(60, 4, 1)));
+    EXPECT_EQ(occurrences(made.experts).size(), 24u);
+    expect_close(sum_of(made, 0, 4, 0.25, kX), forward(dense, kX), 1e-12);
+    EXPECT_EQ(neurons_of(made.experts[1]) == (std::vector<int64_t>{6, 7, 8, 9, 10, 11}),
+              std::string(split) == "contiguous");
+  }
+}
+
+// The share of selected experts that are among the two nearest of four (chance: a half), on tokens of six kinds.
+TEST(FactorLlm, FittedRouterFindsTheNearestChunksMoreOftenThanARandomOne) {
+  const Ffn dense = random_block(32, 8, 10);
+  const std::vector<float> kinds = random_inputs(6, 8, 4);
+  std::vector<float> x_TD = random_inputs(400, 8, 3);
+  for (size_t i = 0; i < x_TD.size(); ++i) x_TD[i] = kinds[i / 8 % 6 * 8 + i % 8] + 0.1F * x_TD[i];
+  const auto share_right = [&](int64_t epochs) {
+    const MoeWeights made = convert(fmt::format("{{type: factor_llm, router_epochs: {}}}", epochs),
+                                    plan_of(dense, 4, 2, 8, .5), {dense}, inputs_only(x_TD));
+    double right = 0;
+    for (size_t t = 0; t < 400; ++t) {
+      const auto x_D = std::span(x_TD).subspan(8 * t, 8);
+      const std::vector<double> whole = outputs(dense, x_D);
+      std::vector<double> error;
+      for (const Ffn& expert : made.experts) {
+        const std::vector<double> part = outputs(expert, x_D);  // times E / (w K) = 4
+        double sum = 0;
+        for (size_t j = 0; j < 8; ++j) sum += (part[j] / 4 - whole[j] / 2) * (part[j] / 4 - whole[j] / 2);
+        error.push_back(sum);
+      }
+      std::vector<double> sorted = error;
+      std::sort(sorted.begin(), sorted.end());
+      for (const size_t e : selected(made, x_D, 2)) right += error[e] <= sorted[1] ? 0.5 / 400 : 0;
+    }
+    return right;
+  };
+  EXPECT_LT(share_right(0), 0.7);
+  EXPECT_GT(share_right(300), 0.9);
+}
+
 // Salience (3.655, 0, 2.858, 2.193) on the first text, (0, 3.523, .714, 2.193) on the second.
 TEST(LlamaMoe, SplitsBySalienceOnTheHandWorkedExample) {
   const Ffn dense = hand_block();

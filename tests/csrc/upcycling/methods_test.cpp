@@ -199,7 +199,7 @@ TEST(Upcycling, EveryMethodDependsOnItsSeedAlone) {
     std::string yaml = "{type: " + name + "}";
     if (name == "virtual_groups") yaml = "{type: virtual_groups, granularity: 2}";
     if (name == "virtual_groups" || name == "dynamic_dino") plan.expert_width = 8;
-    if (name == "llama_moe" || name == "moefication") plan.expert_width = 4;
+    if (name == "llama_moe" || name == "moefication" || name == "factor_llm") plan.expert_width = 4;
     if (name == "shared_split")
       plan.expert_width = plan.shared_width = 4, plan.num_experts = 6, plan.num_experts_per_tok = 3;
     const LayerSamples samples = {{.x_TD = testing::random_inputs(40, 4, 1), .dy_TD = {}}};
