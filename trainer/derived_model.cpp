@@ -74,6 +74,7 @@ void print_report(const Derivation& d, const DerivationReport& report) {
                d.config.train.global_batch_size * d.config.train.seq_length, report.step_seconds.back(),
                d.inputs->front().path(), report.step_seconds.front(), d.hardware);
   if (!report.lineage_hash.empty()) fmt::print("  lineage {}\n", report.lineage_hash);
+  if (!d.remark.empty()) fmt::print("  {}\n", d.remark);
   fmt::print("  train it on with `switchyard train {}/config.yaml`\n", d.recipe->output);
 }
 

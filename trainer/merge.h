@@ -10,6 +10,7 @@ namespace sy {
 struct MergeConfig {
   RecipeConfig recipe;
   std::string base;
+  SampleConfig samples;
   Component<merging::Merging> method;
 };
 void describe(MergeConfig& config, Fields& fields);

@@ -3,20 +3,32 @@
 #include <cstring>
 
 #include "trainer/checkpointing.h"
+#include "trainer/token_evidence.h"
 
 namespace sy {
 
 using merging::MergeSet;
 
 MergedModel::MergedModel(const MergeChoice& choice, const RecipeConfig& recipe) : models_(open_models(recipe.inputs)) {
-  method_ = choice.method.build(
-      {.num_inputs = std::ssize(models_), .seed = static_cast<uint64_t>(recipe.seed), .key = choice.key});
+  require_one_architecture(models_);
+  const auto evidence = [&] {
+    if (choice.samples.data_path.empty())
+      user_error("sample_data_path is missing: {} weighs the inputs by a text", choice.method.type());
+    reads_samples_ = true;
+    return token_evidence(models_, choice.samples);
+  };
+  method_ = choice.method.build({.num_inputs = std::ssize(models_),
+                                 .seed = static_cast<uint64_t>(recipe.seed),
+                                 .key = choice.key,
+                                 .evidence = evidence});
   if (method_->needs_base() && choice.base.empty())
     user_error("base is missing: {} adds the inputs' differences from it", choice.method.type());
   if (!method_->needs_base() && !choice.base.empty())
     user_error("base: '{}' has no effect, {} looks at the inputs alone; remove it", choice.base, choice.method.type());
-  if (method_->needs_base()) models_.insert(models_.begin(), StoredModel(choice.base));
-  require_one_architecture(models_);
+  if (method_->needs_base()) {
+    models_.insert(models_.begin(), StoredModel(choice.base));
+    require_one_architecture(models_);
+  }
   int64_t first = 0;
   for (const CheckpointTensor& t : models_.front().tensors()) {
     tensors_.push_back({name_in_model(t.name), DType::f64, t.shape});

@@ -9,6 +9,7 @@
 #include "csrc/io/tensor_source.h"
 #include "csrc/merging/merging.h"
 #include "trainer/recipe.h"
+#include "trainer/sample_texts.h"
 #include "trainer/stored_model.h"
 
 namespace sy {
@@ -18,6 +19,7 @@ struct MergeChoice {
   const char* key = "method";  // of the recipe, for messages
   Component<merging::Merging> method;
   std::string base;
+  SampleConfig samples;  // of the whole recipe: in upcycling, the blocks' method may read them too
 };
 
 // Each tensor is computed when it is asked for, or all at the first if the method needs the whole model.
@@ -35,6 +37,8 @@ class MergedModel final : public TensorSource {
   std::vector<double> values(const std::string& name) const;
   // The base, if the method needs one, then the inputs; the inputs alone.
   const std::vector<StoredModel>& models() const { return models_; }
+  bool reads_samples() const { return reads_samples_; }
+  std::string remark() const { return method_->remark(); }
   std::span<const StoredModel> inputs() const { return std::span(models_).subspan(method_->needs_base() ? 1 : 0); }
 
  private:
@@ -44,6 +48,7 @@ class MergedModel final : public TensorSource {
   std::vector<StoredModel> models_;
   std::vector<SourceTensor> tensors_;
   std::vector<int64_t> first_element_;
+  bool reads_samples_ = false;
   mutable std::vector<double> whole_;
 };
 

@@ -128,7 +128,7 @@ class UpcycledModel final : public TensorSource {
   void take_samples() {
     const std::vector<std::string>& paths = upcycle_.samples.data_path;
     const SampleNeed need = methods_.empty() ? SampleNeed::kNothing : methods_.front()->needs();
-    if (need == SampleNeed::kNothing && !paths.empty())
+    if (need == SampleNeed::kNothing && !merged_.reads_samples() && !paths.empty())
       user_error("sample_data_path: '{}' has no effect, {} looks at weights alone as it is set; remove it",
                  paths.front(), upcycle_.method.type());
     if (need == SampleNeed::kNothing) return;
@@ -219,7 +219,7 @@ void describe(UpcycleConfig& c, Fields& f) {
 }
 
 DerivationReport upcycle(const UpcycleConfig& config) {
-  const MergedModel merged({.key = "merge", .method = config.merge, .base = config.base},
+  const MergedModel merged({.key = "merge", .method = config.merge, .base = config.base, .samples = config.samples},
                            config.recipe);
   const StoredModel& first = merged.inputs().front();
   if (first.config().moe.is_moe())
@@ -233,7 +233,8 @@ DerivationReport upcycle(const UpcycleConfig& config) {
                               .config = target,
                               .source = &source,
                               .write_lineage = [&](const std::string& path) { source.write_lineage(path); },
-                              .hardware = config.hardware});
+                              .hardware = config.hardware,
+                              .remark = merged.remark()});
 }
 
 int run_upcycle(int argc, char** argv, Comm& comm) {

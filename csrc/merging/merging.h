@@ -3,8 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
+
+#include "csrc/merging/posterior.h"
 
 namespace sy::merging {
 
@@ -20,6 +23,8 @@ struct MergeBuild {
   int64_t num_inputs = 0;
   uint64_t seed = 0;
   std::string key = "method";  // of the recipe, under which the method's options stand
+  // What every input gives to the recipe's sample texts; UserError if it names none. Runs the models.
+  std::function<std::vector<SequenceEvidence>()> evidence = {};
 };
 
 class Merging {
@@ -30,6 +35,8 @@ class Merging {
   // True: merge() is called once with the whole model, which then stands in memory as f64 for every input.
   virtual bool needs_whole_model() const { return false; }
   virtual std::vector<double> merge(const MergeSet& set) const = 0;
+  // A line for the report; empty: none.
+  virtual std::string remark() const { return {}; }
 };
 
 }  // namespace sy::merging

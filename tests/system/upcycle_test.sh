@@ -76,6 +76,18 @@ END
 "$switchyard" merge "$folder/merge.yaml" >"$folder/out" 2>&1 || fail "$(cat "$folder/out")"
 "$switchyard" generate "$folder/merged" --prompt a --max-new-tokens 4 >"$folder/out" 2>&1 || fail "$(cat "$folder/out")"
 
+echo "--- by data: all groups of neurons that fire together are the dense model, and a mean weighted by a text"
+"$switchyard" upcycle "$folder/upcycle.yaml" "output=$folder/grouped" \
+  "method={type: moefication, split: coactivation, logit_deviation: 1.0e-9}" "sample_data_path=[$folder/train]" \
+  sample_tokens=128 moe.num_experts_per_tok=4 moe.moe_intermediate_size=16 >"$folder/out" 2>&1 || fail "$(cat "$folder/out")"
+of_groups="$(sed -nE 's/^  loss before any training ([0-9.]+), on the same [0-9]+ tokens$/\1/p' "$folder/out")"
+awk -v a="$of_dense" -v b="$of_groups" 'BEGIN { d = a - b; exit !(b > 0 && d < 1e-4 && d > -1e-4) }' ||
+  fail "loss '$of_dense' of the dense model and '$of_groups' of all its groups"
+"$switchyard" merge "$folder/merge.yaml" "output=$folder/weighted" method=branch_train_merge \
+  "sample_data_path=[$folder/valid]" >"$folder/out" 2>&1 || fail "$(cat "$folder/out")"
+grep -qE '^  weights [0-9.]+, [0-9.]+; as an ensemble the inputs have loss [0-9.]+ on the [0-9]+ sample tokens$' \
+  "$folder/out" || fail "$(cat "$folder/out")"
+
 echo "--- mistakes"
 # refused WHAT COMMAND ...: exit code 2, one line that contains WHAT, and no output folder.
 refused() {
@@ -89,6 +101,8 @@ refused "moe.moe_intermediate_size" upcycle "$folder/upcycle.yaml" moe.moe_inter
 refused "is an MoE model already" upcycle "$folder/upcycle.yaml" "inputs=[$folder/moe]"
 refused "no_such" upcycle "$folder/upcycle.yaml" "method.no_such=1"
 refused "base is missing" merge "$folder/merge.yaml" method=ties
+refused "sample_data_path is missing" merge "$folder/merge.yaml" method=branch_train_merge
+refused "sample_data_path" upcycle "$folder/upcycle.yaml" "sample_data_path=[$folder/train]"
 refused "cannot be combined" merge "$folder/merge.yaml" "inputs=[$folder/dense, $folder/moe]"
 status=0
 "$switchyard" merge "$folder/merge.yaml" >"$folder/out" 2>&1 || status=$?

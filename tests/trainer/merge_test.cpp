@@ -4,9 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 
 #include "tests/trainer/dense_toy.h"
+#include "tests/trainer/sample_corpus.h"
+#include "trainer/token_evidence.h"
 
 namespace sy::testing {
 namespace {
@@ -60,6 +63,30 @@ TEST_F(Merge, TiesOverTheModelMayLeaveATensorUntouchedAndWithinTensorsDoesNot) {
   }
 }
 
+// Weights are the posterior of the one window that is looked at.
+TEST_F(Merge, BranchTrainMergeWeighsTensorsByThePosterior) {
+  ToyRun a(dense_toy_config({"train.dtype=f64", "model.vocab_size=260"})),
+      b(dense_toy_config({"train.dtype=f64", "model.vocab_size=260", "train.seed=9"}));
+  const std::string text = temp_.file("text");
+  write_sample_corpus(text, 200, 1);
+  const std::vector<std::string> paths = {save_run(a, temp_.file("wide_a")), save_run(b, temp_.file("wide_b"))};
+  std::vector<double> loss;
+  for (const std::string& path : paths) {
+    const std::vector<StoredModel> model = open_models({path});
+    loss.push_back(0);
+    for (const auto& sequence : token_evidence(model, {.data_path = {text}, .tokens = 12}))
+      for (const double log_probability : sequence[0]) loss.back() -= log_probability;
+  }
+  ASSERT_GT(std::fabs(loss[0] - loss[1]), 0.1);
+  merge(recipe_of<MergeConfig>(
+      yaml(paths[0] + ", " + paths[1], "branch_train_merge", "sample_data_path: [" + text + "]\nsample_tokens: 12")));
+  const double of_a = 1 / (1 + std::exp(loss[0] - loss[1]));
+  NamedValues merged = run_from(temp_.file("out"))->parameters(), of_first = a.parameters(), of_last = b.parameters();
+  for (const auto& [name, values] : merged)
+    for (size_t i = 0; i < values.size(); ++i)
+      ASSERT_NEAR(values[i], of_a * of_first[name][i] + (1 - of_a) * of_last[name][i], 1e-12) << name;
+}
+
 TEST_F(Merge, MistakesAreOneLineAndLeaveNothing) {
   ToyRun other(dense_toy_config({"train.dtype=f64", "model.vocab_size=39"}));
   const std::string path_other = save_run(other, temp_.file("other"));
@@ -73,6 +100,8 @@ TEST_F(Merge, MistakesAreOneLineAndLeaveNothing) {
   refused(yaml(path_a_, "average", "base: " + path_b_), {"base", "no effect", "average"});
   refused(yaml(path_a_, "{type: average, weights: [1, 2]}"), {"weights", "2", "1"});
   refused(yaml(temp_.file("nothing"), "average"), {"nothing"});
+  refused(yaml(path_a_, "branch_train_merge"), {"sample_data_path is missing", "branch_train_merge"});
+  refused(yaml(path_a_, "average", "sample_data_path: [text]"), {"sample_data_path", "text", "no effect", "average"});
 }
 
 }  // namespace

@@ -79,6 +79,36 @@ TEST(Merging, DareTiesNeverAddsDifferencesOfOppositeSigns) {
   EXPECT_LT(dropped, 90);
 }
 
+// Token probabilities (.5, .1), then (.4, .2), then (.3, .9), of two models.
+TEST(Posterior, TwoTokensOfTwoModelsByHandAndTheNextTokenFromThem) {
+  const auto ln = [](double p) { return std::log(p); };
+  const std::vector<double> prior = {.5, .5};
+  expect_close(mix({{ln(.5)}, {ln(.1)}}, prior).posterior_M, {.833333, .166667}, 5e-7);
+  const Mixture two = mix({{ln(.5), ln(.4)}, {ln(.1), ln(.2)}}, prior);
+  expect_close(two.posterior_M, {.909091, .090909}, 5e-7);
+  const Mixture three = mix({{ln(.5), ln(.4), ln(.3)}, {ln(.1), ln(.2), ln(.9)}}, prior);
+  EXPECT_NEAR(std::exp(three.log_probability - two.log_probability), .354545, 5e-7);
+}
+
+TEST(Posterior, EqualModelsAreTheirMixtureAndLaterSequencesWeighMore) {
+  const Mixture equal = mix({{-1, -3}, {-1, -3}}, std::vector<double>{.2, .8});
+  EXPECT_NEAR(equal.log_probability, -4, 1e-12);
+  expect_close(equal.posterior_M, {.2, .8});
+  const std::vector<SequenceEvidence> sequences = {{{0}, {-1000}}, {{-1000}, {0}}};
+  expect_close(cached_prior(sequences, 1), {.5, .5});
+  expect_close(cached_prior(sequences, 0.25), {.2, .8});
+}
+
+TEST(Merging, BranchTrainMergeWeighsInputsByTheEvidence) {
+  Component<Merging> method("branch_train_merge");
+  const auto merge = [&](const std::vector<SequenceEvidence>& sequences) {
+    const auto built = method.build({.num_inputs = 3, .evidence = [&] { return sequences; }});
+    return built->merge(example());
+  };
+  expect_close(merge({{{-1}, {-1}, {-1}}}), merged("average", example()));
+  expect_close(merge({{{-1}, {-1}, {-500}}}), {1.3, .95, .8, 1.5});
+}
+
 TEST(Merging, OneInputWholeIsThatInput) {
   MergeSet one = example();
   one.inputs.resize(1);
