@@ -28,7 +28,7 @@ struct Derivation {
   // Writes the lineage file after all tensors were read; empty: there is none.
   std::function<void(const std::string& path)> write_lineage = {};
   std::string hardware = {};  // the cost file from which the time of a step is modelled; "": it is not
-  std::string remark = {};  // a line of the report; empty: none
+  std::string remark = {};    // a line of the report; empty: none
 };
 
 struct DerivationReport {
