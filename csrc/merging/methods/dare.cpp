@@ -1,7 +1,7 @@
 // DARE (Yu et al. 2024, arXiv 2311.03099): differences dropped at random and rescaled, then task arithmetic.
 //
-//   m ~ Bernoulli(1 - drop_rate);   tau_i = m (theta_i - theta_0) / (1 - drop_rate);   theta = theta_0 + lambda sum_i
-//   tau_i
+//   m ~ Bernoulli(1 - drop_rate);   tau_i = m (theta_i - theta_0) / (1 - drop_rate)
+//   theta = theta_0 + lambda sum_i tau_i
 // Differs from the paper: nothing; TIES after the dropping is dare_ties.
 #include "csrc/core/registry.h"
 #include "csrc/merging/deltas.h"

@@ -2,9 +2,8 @@
 // which experts a token will make fire. The block's weights stay.
 //
 //   clustered:      balanced k-means on the rows of W_gate, each of length 1, squared Euclidean distance
-//   coactivation:   parts of equal size of the graph whose edge (i, j) counts the sample tokens on which neurons i and
-//   j
-//                   are both among the active_share of largest |h|
+//   coactivation:   parts of equal size of the graph whose edge (i, j) counts the sample tokens on which
+//                   both neurons are among the active_share of largest |h|
 //   s_e(x) = sum over neurons i of expert e of |h_i(x)|;   R: binary cross-entropy of R x with s / max s on the
 //   samples, from the mean unit row of W_gate of each expert;   W_down times 1 / w
 // h = silu(W_gate x) * (W_up x), w the weight of a selected expert at equal logits: the K experts are summed
